@@ -1,0 +1,1 @@
+"""Simulate many different people with a model trained to be one."""

@@ -1,0 +1,1 @@
+"""What everything is said in: records, seeds, errors, checks."""

@@ -1,0 +1,1 @@
+"""What speaks: one protocol; a local engine, endpoints, fakes; encoders."""
