@@ -1,1 +1,1 @@
-"""."""
+"""A model inside this process: weights, engine, conversation reuse, taps."""

@@ -1,0 +1,320 @@
+"""What happens to a batch: share prefixes, prefill what is new, decode together. Synchronous; runs in one thread."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from multitudes.models.base import Sampling
+from multitudes.models.local import sampling
+from multitudes.models.local.prefix import BLOCK, Entry, PrefixCache, block_keys
+from multitudes.models.local.runner import HOLE, Runner, SlotCache
+
+PAD_SHARE = 0.15  # of the tokens fed in one prefill, at most this much is padding
+PREFILL_TOKENS = 4096  # fed in one forward pass at most; bounds the memory of activations
+LOGIT_ROWS = 2048  # rows of the vocabulary-wide output at one time (0.4 GB at 49,152 tokens)
+DROP_SHARE = 0.25  # finished rows leave a decoding batch once they make up this share
+GROWTH = 96  # slots that a kept entry is made longer than needed, so that its next turn fits
+
+
+@dataclass(slots=True, eq=False)
+class Row:
+    """One sequence on its way through a batch.
+
+    Attributes:
+        ids: Context tokens; sampled tokens are appended.
+        wanted: Positions whose next-token logits are needed; None for the last one only.
+        keep: Whether its keys and values are kept for later.
+        n_context: Number of context tokens.
+        n_cached: Context tokens that were not computed again.
+        entry: Its keys and values.
+        logits: (len(wanted), vocabulary), in the order of ``wanted``.
+    """
+
+    ids: list[int]
+    wanted: list[int] | None = None
+    keep: bool = True
+    n_context: int = 0
+    n_cached: int = 0
+    entry: Entry | None = None
+    hidden: Any = None
+
+
+@dataclass(slots=True, eq=False)
+class Generation:
+    """A row that is to be continued.
+
+    Attributes:
+        uniforms: One per step; see ``sampling``.
+        finish: Why it ended.
+        logprobs: Raw log-probability of each sampled token, nats.
+        bad_step: Step at which the logits were not finite.
+    """
+
+    row: Row
+    sampling: Sampling
+    uniforms: Any
+    sampled: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    near_ties: int = 0
+    finish: str = "length"
+    bad_step: int | None = None
+
+
+class Seconds(NamedTuple):
+    """Wall time of a batcher so far."""
+
+    prefill: float
+    decode: float
+    forward: float
+
+
+class Batcher:
+    """Runs batches of rows on one ``Runner``.
+
+    Args:
+        runner: The model.
+        kv_budget_bytes: Memory for keys and values that are kept between calls.
+        batch_size: Rows that decode together, at most.
+    """
+
+    def __init__(self, runner: Runner, *, kv_budget_bytes: int, batch_size: int) -> None:
+        self.runner, self.batch_size = runner, batch_size
+        self.prefixes = PrefixCache(kv_budget_bytes)
+        self._workspace = torch.zeros(0, dtype=runner.dtype, device=runner.device)
+        self.prefill_s = self.decode_s = self.forward_s = 0.0
+        self.prefill_tokens = self.decode_tokens = 0
+
+    # --- prefill --------------------------------------------------------------------------------------------
+
+    def prefill(self, rows: Sequence[Row]) -> None:
+        """Compute what is new of each row: its ``entry`` (where kept) and ``hidden`` at the wanted positions."""
+        start = time.perf_counter()
+        shared = self._shared_prefixes(rows)
+        if shared:
+            self._prefill_all([Row(ids=ids) for ids in shared])
+        self._prefill_all(rows)
+        self.prefill_s += time.perf_counter() - start
+
+    def _shared_prefixes(self, rows: Sequence[Row]) -> list[list[int]]:
+        """Prefixes that at least two rows share and nobody has computed yet, in full blocks, longest per row."""
+        keys = [block_keys(row.ids[: _limit(row)]) for row in rows]
+        count = Counter(k for row_keys in keys for k in row_keys)
+        found: dict[bytes, list[int]] = {}
+        for row, row_keys in zip(rows, keys, strict=True):
+            depth = max((i + 1 for i, k in enumerate(row_keys) if count[k] > 1), default=0)
+            if depth and not self.prefixes.knows(row_keys[depth - 1]):
+                found[row_keys[depth - 1]] = row.ids[: depth * BLOCK]
+        ends = sorted(found.values(), key=len)
+        return [ids for i, ids in enumerate(ends) if not any(o[: len(ids)] == ids for o in ends[i + 1 :])]
+
+    def _prefill_all(self, rows: Sequence[Row]) -> None:
+        matches = {}
+        for row in rows:
+            match = self.prefixes.match(row.ids, limit=_limit(row))
+            row.n_context, row.n_cached = len(row.ids), match.n
+            matches[id(row)] = match.entry
+        order = sorted(rows, key=lambda r: (len(r.ids) - r.n_cached, r.n_cached))
+        for group in _groups(order, self.batch_size):
+            self._prefill_group(group, [matches[id(r)] for r in group])
+
+    def _prefill_group(self, rows: Sequence[Row], bases: Sequence[Entry | None]) -> None:
+        runner = self.runner
+        known = max(r.n_cached for r in rows)
+        fresh = max(len(r.ids) - r.n_cached for r in rows)
+        cache = self._slots(len(rows), known + fresh)
+        ids = torch.zeros((len(rows), fresh), dtype=torch.long)
+        positions = torch.full((len(rows), fresh), HOLE, dtype=torch.long)
+        for i, (row, base) in enumerate(zip(rows, bases, strict=True)):
+            n = len(row.ids) - row.n_cached
+            if base is not None:
+                cache.kv[:, :, i, :, : row.n_cached] = base.kv[:, :, :, : row.n_cached]
+                cache.positions[i, : row.n_cached] = torch.arange(row.n_cached)
+            ids[i, fresh - n :] = torch.tensor(row.ids[row.n_cached :])
+            positions[i, fresh - n :] = torch.arange(row.n_cached, len(row.ids))
+            self.prefill_tokens += n
+        cache.used = known
+        tick = time.perf_counter()
+        hidden = runner.hidden(ids.to(runner.device), positions.to(runner.device), cache)
+        self.forward_s += time.perf_counter() - tick
+        for i, (row, base) in enumerate(zip(rows, bases, strict=True)):
+            n = len(row.ids) - row.n_cached
+            wanted = [len(row.ids) - 1] if row.wanted is None else row.wanted
+            row.hidden = hidden[i, [fresh - n + w - row.n_cached for w in wanted]]
+            if row.wanted is None or row.keep:
+                new = cache.kv[:, :, i, :, known + fresh - n : known + fresh]
+                row.entry = self._extended(base, row.n_cached, row.ids, new)
+                if row.keep:
+                    self.prefixes.add(row.entry)
+
+    def _extended(self, base: Entry | None, n_known: int, ids: Sequence[int], new: torch.Tensor) -> Entry:
+        """``base``'s first ``n_known`` tokens and ``new`` behind them: in place where nobody else needs the memory."""
+        total = n_known + new.shape[3]
+        array = np.asarray(ids[:total], dtype=np.int32)
+        if base is not None and n_known == len(base.ids) and self.prefixes.take(base):
+            kv = base.kv
+            if kv.shape[3] < total:
+                kv = self._grown(kv, n_known, total)
+        else:
+            kv = self._room(total)
+            if base is not None:
+                kv[:, :, :, :n_known] = base.kv[:, :, :, :n_known]
+        kv[:, :, :, n_known:total] = new
+        return Entry(ids=array, kv=kv)
+
+    def _room(self, n: int) -> torch.Tensor:
+        r = self.runner
+        return torch.empty((r.n_layers, 2, r.kv_heads, n + GROWTH, r.d_head), dtype=r.dtype, device=r.device)
+
+    def _grown(self, kv: torch.Tensor, n_known: int, total: int) -> torch.Tensor:
+        wider = self._room(max(total, int(kv.shape[3] * 1.5)))
+        wider[:, :, :, :n_known] = kv[:, :, :, :n_known]
+        return wider
+
+    def _slots(self, n_rows: int, n_slots: int) -> SlotCache:
+        """A cache of empty slots in memory that is reused from batch to batch and always finite."""
+        r = self.runner
+        shape = (r.n_layers, 2, n_rows, r.kv_heads, n_slots, r.d_head)
+        size = int(np.prod(shape))
+        if self._workspace.numel() < size:
+            self._workspace = torch.zeros(int(size * 1.1), dtype=r.dtype, device=r.device)
+        kv = self._workspace[:size].view(shape)
+        return SlotCache(kv, torch.full((n_rows, n_slots), HOLE, dtype=torch.long, device=r.device), 0)
+
+    def logits(self, rows: Sequence[Row]) -> Iterator[tuple[Row, torch.Tensor]]:
+        """Next-token logits (wanted, vocabulary) of prefilled rows, a bounded number at a time."""
+        todo = list(rows)
+        while todo:
+            part, count = [], 0
+            while todo and (not part or count + len(todo[0].hidden) <= LOGIT_ROWS):
+                count += len(todo[0].hidden)
+                part.append(todo.pop(0))
+            out = self.runner.logits(torch.cat([r.hidden for r in part]))
+            yield from zip(part, out.split([len(r.hidden) for r in part]), strict=True)
+
+    # --- decode ---------------------------------------------------------------------------------------------
+
+    def generate(self, generations: Sequence[Generation], end_ids: frozenset[int]) -> None:
+        """Prefill and decode; every generation is filled in. Its row's entry then holds all but the last token."""
+        self.prefill([g.row for g in generations])
+        start = time.perf_counter()
+        for begin in range(0, len(generations), self.batch_size):
+            _Decoding(self, generations[begin : begin + self.batch_size], end_ids).run()
+        self.decode_s += time.perf_counter() - start
+
+
+class _Decoding:
+    """One batch of rows that decode together."""
+
+    def __init__(self, batcher: Batcher, generations: Sequence[Generation], end_ids: frozenset[int]) -> None:
+        self.batcher, self.live, self.end_ids = batcher, list(generations), end_ids
+        longest = max(len(g.row.ids) for g in self.live)
+        self.start = longest
+        self.cache = batcher._slots(len(self.live), longest + max(g.sampling.max_tokens for g in self.live))
+        for i, g in enumerate(self.live):
+            n = len(g.row.ids)
+            assert g.row.entry is not None
+            self.cache.kv[:, :, i, :, :n] = g.row.entry.kv[:, :, :, :n]
+            self.cache.positions[i, :n] = torch.arange(n, device=self.cache.positions.device)
+        self.cache.used = longest
+        self.done: list[bool] = [False] * len(self.live)
+
+    def run(self) -> None:
+        logits = torch.cat([out for _, out in self.batcher.logits([g.row for g in self.live])])
+        step = 0
+        while True:
+            self._sample(logits, step)
+            step += 1
+            self._settle(step)
+            if not self.live:
+                return
+            logits = self._forward(step)
+
+    def _sample(self, logits: torch.Tensor, step: int) -> None:
+        u = torch.tensor([g.uniforms[min(step, len(g.uniforms) - 1)] for g in self.live], dtype=torch.float64)
+        drawn = sampling.draw(logits, [g.sampling for g in self.live], u)
+        columns = zip(
+            self.live, drawn.tokens.tolist(), drawn.logprobs.tolist(), drawn.near_ties.tolist(),
+            drawn.finite.tolist(), strict=True,
+        )  # fmt: skip
+        for i, (g, token, logprob, near, finite) in enumerate(columns):
+            if self.done[i]:
+                continue
+            if not finite:
+                g.finish, g.bad_step, self.done[i] = "error", step, True
+                continue
+            g.sampled.append(token)
+            g.logprobs.append(logprob)
+            g.near_ties += near
+            if token in self.end_ids:
+                g.finish, self.done[i] = "stop", True
+            elif len(g.sampled) >= g.sampling.max_tokens:
+                self.done[i] = True
+
+    def _settle(self, step: int) -> None:
+        """Let finished rows go once there are enough of them to be worth it."""
+        finished = sum(self.done)
+        if finished < len(self.live) and finished < DROP_SHARE * len(self.live):
+            return
+        for i in range(len(self.live) - 1, -1, -1):
+            if not self.done[i]:
+                continue
+            self._keep(i, self.live[i])
+            last = len(self.live) - 1
+            if i != last:  # the last row moves into the gap
+                used = self.cache.used
+                self.cache.kv[:, :, i, :, :used] = self.cache.kv[:, :, last, :, :used]
+                self.cache.positions[i, :used] = self.cache.positions[last, :used]
+                self.live[i], self.done[i] = self.live[last], self.done[last]
+            self.live.pop()
+            self.done.pop()
+        self.cache = self.cache.rows(len(self.live))
+
+    def _keep(self, i: int, g: Generation) -> None:
+        row = g.row
+        fed = max(len(g.sampled) - 1, 0)  # the last sampled token was never fed; it heads the next chunk
+        if row.keep and g.bad_step is None and row.entry is not None:
+            new = self.cache.kv[:, :, i, :, self.start : self.start + fed]
+            ids = [*row.ids, *g.sampled[:fed]]
+            row.entry = self.batcher._extended(row.entry, row.n_context, ids, new)
+            self.batcher.prefixes.add(row.entry)
+        row.entry, row.hidden = None, None
+
+    def _forward(self, step: int) -> torch.Tensor:
+        device = self.cache.positions.device
+        tokens = torch.tensor([[g.sampled[-1] if g.sampled else 0] for g in self.live], device=device)
+        at = [[HOLE if self.done[i] else g.row.n_context + step - 1] for i, g in enumerate(self.live)]
+        tick = time.perf_counter()
+        hidden = self.batcher.runner.hidden(tokens, torch.tensor(at, device=device), self.cache)
+        logits = self.batcher.runner.logits(hidden[:, 0])
+        self.batcher.forward_s += time.perf_counter() - tick
+        self.batcher.decode_tokens += len(self.live) - sum(self.done)
+        return logits
+
+
+def _limit(row: Row) -> int:
+    """How much of a row may come from the cache: at least one token is computed, and every wanted position."""
+    return len(row.ids) - 1 if row.wanted is None else min(row.wanted)
+
+
+def _groups(rows: Sequence[Row], batch_size: int) -> Iterator[list[Row]]:
+    """Neighbours in order of new length, cut so that padding and memory stay bounded."""
+    group: list[Row] = []
+    total = 0
+    for row in rows:
+        n = len(row.ids) - row.n_cached
+        size = (len(group) + 1) * n
+        padded = size - total - n > PAD_SHARE * size and size > 256
+        if group and (padded or size > PREFILL_TOKENS or len(group) >= batch_size):
+            yield group
+            group, total = [], 0
+        group.append(row)
+        total += n
+    if group:
+        yield group

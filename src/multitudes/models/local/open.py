@@ -1,0 +1,109 @@
+"""A folder of weights → a local model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from multitudes.core.errors import MissingExtra, ModelError, UnsupportedModel
+from multitudes.models.base import Capabilities
+
+DEFAULT_CONTEXT_TOKENS = 8192  # where neither config nor tokenizer names a sane length
+
+
+def open_local(
+    folder: str | Path,
+    *,
+    name: str,
+    dtype: str = "float32",
+    batch_size: int = 32,
+    kv_budget_mib: int = 4096,
+    small_model: bool = False,
+    licence: str | None = None,
+) -> Any:
+    """Load a Hugging Face causal language model from a local folder (or a hub id, where the hub can be reached).
+
+    float32 is the default because everything that is reported is computed in it; on CPUs without bfloat16 units
+    bfloat16 is also slower by orders of magnitude (``benchmarks/engine.py`` measures both).
+
+    Raises:
+        MissingExtra: Without the ``local`` extra.
+        ModelError: No such folder, or nothing that can be loaded in it.
+        UnsupportedModel: A model type or template that this engine does not run.
+    """
+    try:
+        import torch
+        from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+        from transformers.utils import logging as transformers_logging
+    except ImportError as error:
+        raise MissingExtra("local", f"running {name!r} in this process") from error
+
+    from multitudes.models.local.engine import LocalModel
+    from multitudes.models.local.runner import MASK_BY_LAYER, SINGLE_MASK, Runner, pack_linears
+    from multitudes.models.local.template import ChatTemplate
+
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    path = str(folder)
+    try:
+        config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+        if config.model_type not in SINGLE_MASK | MASK_BY_LAYER:
+            raise UnsupportedModel(
+                f"model type {config.model_type!r} is not supported by the local engine", where=path,
+                expected="one of " + ", ".join(sorted(SINGLE_MASK | MASK_BY_LAYER)),
+                hint="serve it with an OpenAI-compatible server and use http://HOST/v1#MODEL",
+            )  # fmt: skip
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+        module = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype), trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            "no model could be loaded", where=path, found=str(error).strip().splitlines()[0][:300],
+            expected="a folder with config.json, *.safetensors, tokenizer.json and a chat template",
+        ) from error  # fmt: skip
+    if torch.cuda.is_available():
+        module = module.to("cuda")
+    module = module.eval()
+    template = ChatTemplate(tokenizer, end_ids=_end_ids(module))
+    runner = Runner(module)
+    if module.device.type == "cpu" and dtype == "float32" and torch.backends.mkldnn.is_available():
+        pack_linears(module)
+    weights = _weights_hash(Path(path))
+    versions = f"torch {torch.__version__}"
+    context = int(getattr(config, "max_position_embeddings", 0) or 0) or DEFAULT_CONTEXT_TOKENS
+    info = Capabilities(
+        name=name,
+        engine="local",
+        fingerprint=f"local:{(weights or path)[:16]}:{dtype}:{module.device.type}:{versions}",
+        weights_sha256=weights,
+        dtype=dtype,
+        context_tokens=context,
+        score=True,
+        taps=True,
+        seed_status="honoured",
+        small_model=small_model,
+        licence=licence,
+    )
+    return LocalModel(runner, template, info, batch_size=batch_size, kv_budget_mib=kv_budget_mib)
+
+
+def _end_ids(module: Any) -> list[int]:
+    ends = module.generation_config.eos_token_id if module.generation_config is not None else None
+    ends = ends if ends is not None else module.config.eos_token_id
+    return [] if ends is None else ([ends] if isinstance(ends, int) else list(ends))
+
+
+def _weights_hash(folder: Path) -> str | None:
+    """SHA-256 of the weights: from the provenance file where we wrote one, else of the files' own hashes."""
+    provenance = folder / "PROVENANCE.json"
+    if provenance.is_file():
+        return str(json.loads(provenance.read_text(encoding="utf-8"))["weights_sha256"])
+    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
+    if not files:
+        return None
+    total = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            total.update(hashlib.file_digest(stream, "sha256").digest())
+    return total.hexdigest()
