@@ -154,7 +154,7 @@ class Batcher:
                     self.prefixes.add(row.entry)
 
     def _extended(self, base: Entry | None, n_known: int, ids: Sequence[int], new: torch.Tensor) -> Entry:
-        """``base``'s first ``n_known`` tokens and ``new`` behind them: in place where nobody else needs the memory."""
+        """``base``'s first ``n_known`` tokens with ``new`` behind them, in place where nobody else needs the memory."""
         total = n_known + new.shape[3]
         array = np.asarray(ids[:total], dtype=np.int32)
         if base is not None and n_known == len(base.ids) and self.prefixes.take(base):
@@ -191,12 +191,13 @@ class Batcher:
         """Next-token logits (wanted, vocabulary) of prefilled rows, a bounded number at a time."""
         todo = list(rows)
         while todo:
-            part, count = [], 0
+            part: list[Row] = []
+            count = 0
             while todo and (not part or count + len(todo[0].hidden) <= LOGIT_ROWS):
                 count += len(todo[0].hidden)
                 part.append(todo.pop(0))
             out = self.runner.logits(torch.cat([r.hidden for r in part]))
-            yield from zip(part, out.split([len(r.hidden) for r in part]), strict=True)
+            yield from zip(part, torch.split(out, [len(r.hidden) for r in part]), strict=True)
 
     # --- decode ---------------------------------------------------------------------------------------------
 

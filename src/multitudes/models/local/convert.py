@@ -77,7 +77,9 @@ def convert_gguf(source: Path, folder: Path) -> None:
             hint="use a safetensors folder: hf:DIR",
         )  # fmt: skip
     _write_tensors(reader, meta, folder)
-    _write_json(folder / "config.json", _config(meta, tied=not any(t.name == "output.weight" for t in reader.tensors)))
+    _write_json(
+        folder / "config.json", _config(meta, tied=not any(t.name == "output.weight" for t in reader.tensors))
+    )
     ends = {"bos_token_id": meta["tokenizer.ggml.bos_token_id"], "eos_token_id": meta["tokenizer.ggml.eos_token_id"]}
     _write_json(folder / "generation_config.json", {**ends, "pad_token_id": meta["tokenizer.ggml.padding_token_id"]})
     _write_tokenizer(meta, folder)

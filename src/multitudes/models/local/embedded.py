@@ -111,7 +111,9 @@ def require(name: str) -> Path:
     folder = folder_of(name)
     if not (folder / "PROVENANCE.json").is_file():
         raise WeightsMissing(
-            f"the weights of {name!r} are not on this machine", where=str(folder), hint=f"multitudes models fetch {name}"
+            f"the weights of {name!r} are not on this machine",
+            where=str(folder),
+            hint=f"multitudes models fetch {name}",
         )
     return folder
 

@@ -7,7 +7,8 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -17,7 +18,6 @@ from multitudes.core.records import Usage
 from multitudes.core.seeds import derive_seed
 from multitudes.models.base import (
     Capabilities,
-    Message,
     Reply,
     ReplyFault,
     Request,
@@ -35,7 +35,7 @@ from multitudes.models.local.template import ChatTemplate
 T = TypeVar("T")
 
 GATHER_S = 0.005  # a batch is cut after this long without a new request
-SCORE_ROWS = 64  # scored sequences in one batch
+SCORE_ITEMS = 512  # scored in one go; between two goes waiting replies get their turn
 
 
 @dataclass(slots=True, eq=False)
@@ -103,7 +103,7 @@ class LocalModel:
             if not batch:
                 continue
             try:
-                replies = await self._in_thread(lambda batch=batch: self._reply_now([j.request for j in batch]))
+                replies = await self._in_thread(partial(self._reply_now, [j.request for j in batch]))
             except BaseException as error:
                 for job in batch:
                     if not job.future.done():
@@ -173,20 +173,13 @@ class LocalModel:
     async def score(self, items: Sequence[ScoreItem]) -> list[Scored]:
         """Log-probabilities of continuations; sequences that continue one another are computed once."""
         check_score_items(items)
-        out: list[Scored] = []
         plans = [self._plan(item) for item in items]
         order = sorted(range(len(items)), key=lambda i: plans[i][0])
         logps: dict[int, tuple[float, ...]] = {}
-        chunk: list[int] = []
-        for i in order:
-            chunk.append(i)
-            if len(chunk) >= SCORE_ROWS * 4:
-                logps |= await self._in_thread(lambda c=chunk: self._score_now(c, plans))
-                chunk = []
-        if chunk:
-            logps |= await self._in_thread(lambda: self._score_now(chunk, plans))
-        out = [Scored(logps[i], self._info.fingerprint) for i in range(len(items))]
-        return out
+        for start in range(0, len(order), SCORE_ITEMS):
+            chunk = order[start : start + SCORE_ITEMS]
+            logps |= await self._in_thread(partial(self._score_now, chunk, plans))
+        return [Scored(logps[i], self._info.fingerprint) for i in range(len(items))]
 
     def _plan(self, item: ScoreItem) -> tuple[list[int], int]:
         """All tokens of an item, and how many of them are context."""
@@ -195,7 +188,9 @@ class LocalModel:
         return context + rest, len(context)
 
     @torch.inference_mode()
-    def _score_now(self, chunk: Sequence[int], plans: Sequence[tuple[list[int], int]]) -> dict[int, tuple[float, ...]]:
+    def _score_now(
+        self, chunk: Sequence[int], plans: Sequence[tuple[list[int], int]]
+    ) -> dict[int, tuple[float, ...]]:
         """Score items that come in order of their tokens: one that begins another shares its row."""
         rows: list[tuple[Row, list[int]]] = []
         for i in chunk:
@@ -229,7 +224,7 @@ class LocalModel:
             One array (len(layers), n_tokens, d_model) float32 per item.
         """
         check_score_items(items)
-        return await self._in_thread(lambda: self._read_now(items, layers))
+        return await self._in_thread(partial(self._read_now, items, layers))
 
     @torch.inference_mode()
     def _read_now(self, items: Sequence[ScoreItem], layers: Sequence[int]) -> list[Any]:
@@ -249,6 +244,4 @@ class LocalModel:
 
 
 def _with_latency(reply: Reply, latency_s: float) -> Reply:
-    from dataclasses import replace
-
     return replace(reply, latency_s=latency_s)

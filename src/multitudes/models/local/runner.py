@@ -39,7 +39,9 @@ class SlotCache:
         self.positions[:, self.used : self.used + n] = positions
         self.used, self._writing = self.used + n, n
 
-    def update(self, keys: torch.Tensor, values: torch.Tensor, layer: int, **_: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    def update(
+        self, keys: torch.Tensor, values: torch.Tensor, layer: int, **_: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Write one layer's new keys and values, each (B, kv_heads, n, d_head), and return all used slots."""
         start = self.used - self._writing
         self.kv[layer, 0, :, :, start : self.used] = keys
@@ -145,7 +147,7 @@ class Runner:
     @property
     def slot_bytes(self) -> int:
         """Memory of one token's keys and values in all layers."""
-        return 2 * self.n_layers * self.kv_heads * self.d_head * self.dtype.itemsize
+        return int(2 * self.n_layers * self.kv_heads * self.d_head * self.dtype.itemsize)
 
     def hidden(self, ids: torch.Tensor, positions: torch.Tensor, cache: SlotCache) -> torch.Tensor:
         """Last hidden states (B, n, d_model) of a chunk of tokens.

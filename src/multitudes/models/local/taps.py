@@ -37,9 +37,7 @@ def read_residual(runner: Runner, layers: Sequence[int]) -> Iterator[Tap]:
     blocks = runner.base.layers
     for layer in layers:
         if not 0 <= layer < len(blocks):
-            raise ConfigError(
-                "no such layer", where="layers", found=repr(layer), expected=f"0 to {len(blocks) - 1}"
-            )
+            raise ConfigError("no such layer", where="layers", found=repr(layer), expected=f"0 to {len(blocks) - 1}")
     tap = Tap()
 
     def watch(layer: int) -> Any:

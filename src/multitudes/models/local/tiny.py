@@ -1,0 +1,85 @@
+"""A random two-layer model with a byte tokenizer, built in code: everything the engine does, nothing worth reading.
+
+For tests and documents: ``fake:tiny``. Its architecture can be that of any supported family.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+
+from multitudes.models.base import Capabilities
+from multitudes.models.local.engine import LocalModel
+from multitudes.models.local.runner import Runner
+from multitudes.models.local.template import ChatTemplate
+
+Family = Literal["llama", "qwen2", "qwen3", "gemma2", "gemma3_text", "gpt_neox", "mistral"]
+
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+# Gemma's habits: no system role, strict alternation, another name for the assistant.
+TURNS = (
+    "{% for m in messages %}{% if m['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+    "{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('roles must alternate') }}{% endif %}"
+    "<|im_start|>{{ 'model' if m['role'] == 'assistant' else m['role'] }}\n{{ m['content'] }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>model\n{% endif %}"
+)
+
+
+def byte_tokenizer(template: str = CHATML) -> Any:
+    """A tokenizer with one token per byte and two control tokens."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {"<|im_start|>": 0, "<|im_end|>": 1} | {c: i + 2 for i, c in enumerate(alphabet)}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken(t, special=True) for t in ("<|im_start|>", "<|im_end|>")])
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>", chat_template=template)
+
+
+def tiny_module(family: Family = "llama", *, dtype: torch.dtype = torch.float64, seed: int = 0) -> Any:
+    """A random two-layer causal language model of ``family``, under 0.1 M parameters."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    shape: dict[str, Any] = {
+        "vocab_size": 258, "hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 2,
+        "num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 2048,
+        "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1,
+    }  # fmt: skip
+    if family in ("gemma2", "gemma3_text", "mistral"):
+        shape["sliding_window"] = 24
+    if family in ("gemma2", "gemma3_text"):
+        shape["layer_types"] = ["sliding_attention", "full_attention"]
+    if family == "gpt_neox":
+        shape |= {"num_key_value_heads": None}
+        shape.pop("head_dim")
+    config = AutoConfig.for_model(family, **{k: v for k, v in shape.items() if v is not None})
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        module = AutoModelForCausalLM.from_config(config, dtype=dtype)
+        with torch.no_grad():
+            for parameter in module.parameters():
+                if parameter.ndim > 1:
+                    parameter.normal_(0, 0.15)  # the usual 0.02 makes every next token equally likely
+    module.eval()
+    return module
+
+
+def tiny_model(
+    family: Family = "llama", *, template: str = CHATML, dtype: torch.dtype = torch.float64, seed: int = 0,
+    batch_size: int = 32, kv_budget_mib: int = 64,
+) -> LocalModel:  # fmt: skip
+    """The tiny model behind the real engine."""
+    chat = ChatTemplate(byte_tokenizer(template), end_ids=[1])
+    info = Capabilities(
+        name="fake:tiny", engine="local", fingerprint=f"tiny:{family}:{seed}:{dtype}", dtype=str(dtype)[6:],
+        context_tokens=2048, score=True, taps=True, seed_status="honoured", small_model=True,
+    )  # fmt: skip
+    runner = Runner(tiny_module(family, dtype=dtype, seed=seed))
+    return LocalModel(runner, chat, info, batch_size=batch_size, kv_budget_mib=kv_budget_mib)
