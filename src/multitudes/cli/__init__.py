@@ -1,1 +1,1 @@
-"""."""
+"""Faces on the command line: parse, call, print. No logic."""

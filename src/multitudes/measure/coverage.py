@@ -20,8 +20,9 @@ from scipy.spatial import cKDTree
 from scipy.stats import qmc
 
 from multitudes.core.errors import GaugeError
+from multitudes.measure.jackknife import jackknife
 from multitudes.measure.placement_fit import check_positions
-from multitudes.measure.stats import Estimate, jackknife
+from multitudes.measure.stats import Estimate
 
 FloatArray = NDArray[np.float64]
 Lattice = tuple[int, ...]
@@ -114,8 +115,7 @@ def _nearest(points: FloatArray, probes: FloatArray, k: int) -> tuple[FloatArray
     return distance, index
 
 
-@lru_cache(maxsize=256)
-def calibrated_radius(n: int, k: int, lattice: Lattice | None = None) -> float:
+def calibrated_radius(n: int, k: int, lattice: Sequence[int] | None = None) -> float:
     """Radius within which a Sobol population of ``n`` covers 99 % of the probes.
 
     The .99 quantile of probe-to-nearest distances pooled over 64 scrambled populations (16 above 10³, 4 above 10⁵),
@@ -131,6 +131,11 @@ def calibrated_radius(n: int, k: int, lattice: Lattice | None = None) -> float:
 
     Source: coverage follows arXiv 2602.03545; the calibration by quantile and lattice is our own.
     """
+    return _radius(n, k, None if lattice is None else tuple(lattice))
+
+
+@lru_cache(maxsize=256)
+def _radius(n: int, k: int, lattice: Lattice | None) -> float:
     populations = 64 if n <= 1_000 else 16 if n <= 100_000 else 4
     power = max(0, (n - 1).bit_length())
     pooled = []

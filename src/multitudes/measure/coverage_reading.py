@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from multitudes.core.errors import GaugeError
 from multitudes.core.records import Reading, Score
@@ -15,10 +15,12 @@ from multitudes.measure import coverage as support
 from multitudes.measure import placement_fit as placed
 from multitudes.measure.stats import Estimate, bootstrap_mean
 
+FloatArray = NDArray[np.float64]
+
 GAUGE = "coverage"
 _JACKKNIFE = "personas, delete-one jackknife, t"
 _FISHER = "personas, delete-one jackknife on Fisher's z, t"
-_BOOTSTRAP = "personas, percentile bootstrap"
+_BOOTSTRAP = "personas, expanded percentile bootstrap"
 
 score = partial(Score, gauge=GAUGE)
 
@@ -83,13 +85,13 @@ def coverage_reading(
         scores += [score(name=name, value=None, note="no targets were planned") for name in ("adherence", "gain")]
     scores += _shape_scores(y, people, seed=seed, level=level)
     if answer_probs is not None:
-        owners = answer_personas if answer_personas is not None else [str(i) for i in range(len(np.asarray(answer_probs)))]
+        owners = answer_personas if answer_personas is not None else np.arange(len(np.asarray(answer_probs)))
         scores.append(_extremity_score(answer_probs, owners, seed=seed, level=level))
     table = {
         "axes": list(dimension_ids),
         "personas": people,
-        "z": y.tolist(),
-        "t": None if targets is None else placed.check_positions("targets", targets).tolist(),
+        "z": _rows(y),
+        "t": None if targets is None else _rows(placed.check_positions("targets", targets)),
     }
     gates = None if fit is None else placed.passes_gates(fit)
     return Reading(
@@ -97,6 +99,11 @@ def coverage_reading(
         scores=tuple(scores),
         tables={"persona_map": table, "verdict": word, "gates": {"passed": gates}},
     )
+
+
+def _rows(positions: FloatArray) -> list[list[float | None]]:
+    """Plain rows for a figure; None is a gap."""
+    return [[None if np.isnan(v) else float(v) for v in row] for row in positions]
 
 
 def _coverage_scores(found: support.Support, k: int, word: str) -> list[Score]:
@@ -109,7 +116,8 @@ def _coverage_scores(found: support.Support, k: int, word: str) -> list[Score]:
         score(
             name="coverage",
             **common,
-            estimator=f"{how} = {found.radius:.3f}, the .99 quantile for Sobol populations of this size; ideal .99" + centre,
+            estimator=f"{how} = {found.radius:.3f}, the .99 quantile for Sobol populations of this size; ideal .99"
+            + centre,
             interval=_JACKKNIFE if found.coverage.low is not None else "",
             null=support.collapsed_coverage(found.radius, k),
             **_numbers(found.coverage, word, wide, many),
@@ -185,7 +193,7 @@ def _fit_scores(fit: placed.PlacementFit, dimension_ids: Sequence[str]) -> list[
     return scores
 
 
-def _shape_scores(y: np.ndarray[Any, Any], people: list[str], *, seed: int, level: float) -> list[Score]:
+def _shape_scores(y: FloatArray, people: list[str], *, seed: int, level: float) -> list[Score]:
     corners = bootstrap_mean(placed.in_corner(y), people, seed=seed, level=level)
     cd2, uniform, used = support.centred_discrepancy(y)
     return [
@@ -212,7 +220,7 @@ def _shape_scores(y: np.ndarray[Any, Any], people: list[str], *, seed: int, leve
     ]
 
 
-def _extremity_score(probs: ArrayLike, owners: Sequence[str], *, seed: int, level: float) -> Score:
+def _extremity_score(probs: ArrayLike, owners: ArrayLike, *, seed: int, level: float) -> Score:
     share = bootstrap_mean(placed.extreme_share(probs), owners, seed=seed, weighting="unit", level=level)
     labels = np.asarray(probs).shape[1]
     return score(

@@ -14,7 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from multitudes.core.checks import check_range, check_shape
 from multitudes.core.errors import GaugeError
-from multitudes.measure.stats import Estimate, jackknife
+from multitudes.measure.jackknife import jackknife
+from multitudes.measure.stats import Estimate
 
 FloatArray = NDArray[np.float64]
 
@@ -137,8 +138,8 @@ def fit_placement(targets: ArrayLike, z: ArrayLike, *, level: float = 0.95) -> P
     lost = int((~scored).sum())
     r_value = float(np.mean([e.value for e in r if e is not None]))
     gain_value = float(np.mean([e.value for e in gain if e is not None]))
-    r_mean = _fisher(r_value, r_out[np.ix_(scored, defined)].mean(axis=1), level=level, unscored=lost)
-    gain_mean = jackknife(gain_value, gain_out[np.ix_(scored, defined)].mean(axis=1), level=level, unscored=lost)
+    r_mean = _fisher(r_value, r_out[scored][:, defined].mean(axis=1), level=level, unscored=lost)
+    gain_mean = jackknife(gain_value, gain_out[scored][:, defined].mean(axis=1), level=level, unscored=lost)
     return PlacementFit(tuple(r), r_mean, tuple(gain), gain_mean, tuple(reasons))
 
 

@@ -10,10 +10,9 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats as sps
+from scipy.special import ndtr, stdtrit
 
 from multitudes.core.checks import check_same_length, check_shape
-from multitudes.core.errors import GaugeError
 
 FloatArray = NDArray[np.float64]
 
@@ -95,8 +94,18 @@ def _code(clusters: ArrayLike) -> tuple[NDArray[Any], NDArray[np.int64]]:
     return labels, codes.reshape(-1).astype(np.int64)
 
 
-def _limits(draws: FloatArray, level: float) -> tuple[FloatArray, FloatArray]:
-    tail = 50 * (1 - level)
+def sum_by(code: NDArray[np.int64], values: FloatArray, size: int = 0) -> FloatArray:
+    """Sum of ``values`` for each code 0..max(code), or 0..size-1 if that is more."""
+    return np.asarray(np.bincount(code, values, size), dtype=np.float64)
+
+
+def _limits(draws: FloatArray, level: float, n: int) -> tuple[FloatArray, FloatArray]:
+    """Percentiles of the draws, widened for ``n`` clusters as t is wider than normal.
+
+    A plain percentile interval is too short by √((n-1)/n) and by normal over t: at 8 clusters it holds .88 where .95
+    is stated. The tail Φ(-√(n/(n-1)) t_{n-1}) mends both (Hesterberg 2015, American Statistician 69).
+    """
+    tail = 100 * float(ndtr(-((n / (n - 1)) ** 0.5) * stdtrit(n - 1, (1 + level) / 2)))
     low, high = np.nanpercentile(draws, [tail, 100 - tail], axis=0)
     return low, high
 
@@ -110,7 +119,7 @@ def bootstrap_mean(
     draws: int = DRAWS,
     level: float = 0.95,
 ) -> Estimate:
-    """A mean of clustered values and its percentile bootstrap interval over clusters.
+    """A mean of clustered values and its expanded percentile bootstrap interval over clusters.
 
     Args:
         values: (n,) numbers; NaN is unscored.
@@ -136,20 +145,18 @@ def bootstrap_mean(
     if not scored.any():
         return Estimate(np.nan, None, None, 0, unscored, "nothing scored")
     _, codes = _code(np.asarray(clusters)[scored])
-    sums, counts = np.bincount(codes, y[scored]), np.bincount(codes).astype(np.float64)
+    sums, counts = sum_by(codes, y[scored]), np.bincount(codes).astype(np.float64)
     if weighting == "cluster":
         sums, counts = sums / counts, np.ones_like(counts)
     value, g = float(sums.sum() / counts.sum()), len(sums)
     if g < MIN_CLUSTERS:
         return Estimate(value, None, None, g, unscored, few_clusters(g))
     drawn = resampled_sums(np.stack([sums, counts], axis=1), seed=seed, draws=draws)
-    low, high = _limits(drawn[:, 0] / drawn[:, 1], level)
+    low, high = _limits(drawn[:, 0] / drawn[:, 1], level, g)
     return Estimate(value, float(low), float(high), g, unscored)
 
 
-def cluster_by_turn(
-    turns: ArrayLike, values: ArrayLike, clusters: ArrayLike
-) -> tuple[FloatArray, FloatArray, int]:
+def cluster_by_turn(turns: ArrayLike, values: ArrayLike, clusters: ArrayLike) -> tuple[FloatArray, FloatArray, int]:
     """Mean value of each cluster at each turn.
 
     Args:
@@ -192,7 +199,7 @@ def bootstrap_curve(
     draws: int = DRAWS,
     level: float = 0.95,
 ) -> CurveEstimate:
-    """Mean over clusters at each turn, with pointwise percentile bands from resampled clusters.
+    """Mean over clusters at each turn, with pointwise expanded percentile bands from resampled clusters.
 
     A cluster is resampled with its whole history, so neighbouring turns stay as dependent as they were.
 
@@ -210,9 +217,11 @@ def bootstrap_curve(
         none = np.empty(0)
         return CurveEstimate(none, none, none, none, n, unscored)
     value = np.nansum(means, axis=0) / n
-    low, high = _limits(_curve_draws(means, seed=seed, draws=draws), level)
-    few = n < MIN_CLUSTERS
-    return CurveEstimate(ticks, value, np.where(few, np.nan, low), np.where(few, np.nan, high), n, unscored)
+    drawn = _curve_draws(means, seed=seed, draws=draws)
+    low, high = np.full(len(ticks), np.nan), np.full(len(ticks), np.nan)
+    for reached in np.unique(n[n >= MIN_CLUSTERS]):
+        low[n == reached], high[n == reached] = _limits(drawn[:, n == reached], level, int(reached))
+    return CurveEstimate(ticks, value, low, high, n, unscored)
 
 
 def bootstrap_slope(
@@ -245,7 +254,7 @@ def bootstrap_slope(
     value = float(np.nansum(means, axis=0) / (~np.isnan(means)).sum(axis=0) @ lever)
     if g < MIN_CLUSTERS:
         return Estimate(value, None, None, g, unscored, few_clusters(g))
-    low, high = _limits(_curve_draws(means, seed=seed, draws=draws) @ lever, level)
+    low, high = _limits(_curve_draws(means, seed=seed, draws=draws) @ lever, level, g)
     return Estimate(value, float(low), float(high), g, unscored)
 
 
@@ -300,73 +309,3 @@ def sign_flip_p(differences: ArrayLike, *, seed: int) -> float:
     signs = 1 - 2 * np.random.default_rng(seed).integers(0, 2, size=(FLIPS, n), dtype=np.int8)
     hits = int((np.abs(signs.astype(np.float64) @ d) >= observed).sum())
     return (1 + hits) / (1 + FLIPS)
-
-
-def _jackknife_variance(leave_one_out: FloatArray) -> float:
-    n = len(leave_one_out)
-    return float((n - 1) / n * ((leave_one_out - leave_one_out.mean()) ** 2).sum())
-
-
-def jackknife(
-    value: float,
-    leave_one_out: ArrayLike,
-    *,
-    level: float = 0.95,
-    minimum: int = MIN_CLUSTERS,
-    unscored: int = 0,
-) -> Estimate:
-    """Delete-one interval: V = (n-1)/n Σ(θ_(j) - θ̄)², t with n-1 degrees of freedom.
-
-    The choice for scores of a whole collection (coverage, distinct words, compression), where a resampled member
-    would be an exact copy of itself and pull the score toward "less diverse".
-
-    Args:
-        value: The score of everybody.
-        leave_one_out: (n,) the score without each cluster in turn.
-        level: Confidence level.
-        minimum: Fewer clusters than this give no interval but a flag.
-        unscored: Passed through.
-
-    Source: Tukey 1958; conservative on average, Efron & Stein 1981.
-    """
-    out = check_shape("leave_one_out", leave_one_out, "n")
-    n = len(out)
-    if n < max(minimum, 2):
-        return Estimate(value, None, None, n, unscored, few_clusters(n, max(minimum, 2)))
-    if not np.isfinite(out).all():
-        return Estimate(value, None, None, n, unscored, "no interval: undefined without one of the clusters")
-    half = float(sps.t.ppf((1 + level) / 2, n - 1)) * _jackknife_variance(out) ** 0.5
-    return Estimate(value, value - half, value + half, n, unscored)
-
-
-def two_way_jackknife(
-    value: float, without_persona: ArrayLike, without_item: ArrayLike, *, level: float = 0.95
-) -> Estimate:
-    """Delete-one interval where personas and items are both samples: V = V_p + V_i.
-
-    t with Satterthwaite's degrees of freedom (V_p + V_i)² / (V_p²/(P-1) + V_i²/(I-1)). The answers' own noise is in
-    both terms, so the interval is conservative: .96 to 1.0 where .95 is stated. ``n`` is the smaller of P and I.
-
-    Args:
-        value: The estimate from everything.
-        without_persona: (P,) estimates without each persona.
-        without_item: (I,) estimates without each item.
-        level: Confidence level.
-
-    Raises:
-        GaugeError: If a facet has fewer than two members.
-
-    Source: own derivation; Satterthwaite 1946 for the degrees of freedom.
-    """
-    p, i = check_shape("without_persona", without_persona, "P"), check_shape("without_item", without_item, "I")
-    n = min(len(p), len(i))
-    if n < 2:
-        raise GaugeError("a two-way jackknife needs two members of each facet", found=f"P={len(p)}, I={len(i)}")
-    if not (np.isfinite(p).all() and np.isfinite(i).all()):
-        return Estimate(value, None, None, n, 0, "no interval: undefined without one persona or item")
-    v_p, v_i = _jackknife_variance(p), _jackknife_variance(i)
-    if v_p + v_i == 0:
-        return Estimate(value, value, value, n)
-    df = (v_p + v_i) ** 2 / (v_p**2 / (len(p) - 1) + v_i**2 / (len(i) - 1))
-    half = float(sps.t.ppf((1 + level) / 2, df)) * (v_p + v_i) ** 0.5
-    return Estimate(value, value - half, value + half, n)

@@ -11,7 +11,7 @@ design is balanced, and linear in the number of answers: for a group g the sum o
 n_g Σ‖y‖² - ‖Σy‖², and exact sharing follows by inclusion and exclusion. Answers may be numbers, one-hot categories
 (½‖o - o'‖² is then "differs") or unit vectors (then 1 - cosine).
 
-Source: Koch 1967 (Technometrics 9, 93-118) in squared-difference form; own derivation of the linear-time sums.
+Source: Koch's symmetric sums (1965) in squared-difference form; own derivation of the linear-time sums.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from scipy.sparse.csgraph import connected_components
 
 from multitudes.core.checks import check_same_length
 from multitudes.core.errors import GaugeError
+from multitudes.measure.stats import sum_by
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -41,15 +42,20 @@ class Anchor(NamedTuple):
     source: str
 
 
-_COLOUR = "own recomputation from the released human data of arXiv 2411.04427 (colour associations, repeated once)"
-_POPQUORN = "own recomputation from POPQUORN offensiveness ratings (Pei & Jurgens 2023), 262 people, no repeats"
+_COLOUR = (
+    "recomputed from the released human data of arXiv 2411.04427 (skmur/onefish-twofish, colorref.csv): "
+    "1 - ΣG_e/ΣG_i of CIE Lab colours over words, two-way bootstrap"
+)
+_POPQUORN = (
+    "recomputed from POPQUORN offensiveness (Jiaxin-Pei/Potato-Prolific-Dataset), two-way jackknife; "
+    "nobody rated twice, so it is also a lower bound on icc_within"
+)
 HUMAN_ANCHORS = (
     Anchor("475 people, 199 words, colour associations", "icc_within", 0.502, 0.470, 0.533, _COLOUR),
     Anchor("475 people, 199 words, colour associations", "rho", 0.99, 0.88, 1.13, _COLOUR),
     Anchor("475 people, 199 words, colour associations", "tau", 0.039, None, None, _COLOUR),
-    Anchor("262 people, offensiveness, share within item (a lower bound on icc_within)", "tau", 0.27, None, None,
-           _POPQUORN),
-)  # fmt: skip
+    Anchor("262 people, 1,500 texts, offensiveness", "tau", 0.274, 0.230, 0.318, _POPQUORN),
+)
 
 
 class Cells(NamedTuple):
@@ -175,8 +181,8 @@ def collect(
     centred = np.where(np.ptp(values, axis=0) > 0, centred, 0.0)
     total = np.zeros((len(cell), values.shape[1]))
     np.add.at(total, inverse, centred)
-    square = np.bincount(inverse, (centred**2).sum(axis=1))
-    within = None if noise is None else np.bincount(inverse, np.maximum(noise[scored], 0.0))
+    square = sum_by(inverse, (centred**2).sum(axis=1))
+    within = None if noise is None else sum_by(inverse, np.maximum(noise[scored], 0.0))
     left_out = int((~scored).sum())
     return Cells(cp, ci, counts.astype(np.float64), total, square, within, personas, items, left_out)
 
@@ -210,13 +216,14 @@ def group_sums(cells: Cells, code: IntArray, size: int) -> tuple[FloatArray, Flo
     """n, Σ‖y‖² and Σy of each of ``size`` groups of cells."""
     total = np.zeros((size, cells.total.shape[1]))
     np.add.at(total, code, cells.total)
-    return np.bincount(code, cells.n, size), np.bincount(code, cells.square, size), total
+    return sum_by(code, cells.n, size), sum_by(code, cells.square, size), total
 
 
 def share_exactly(cell: Any, persona: Any, item: Any, everyone: Any) -> Spreads:
     """G by inclusion and exclusion from (pair sum, pair count) of pairs that agree at least on each facet."""
     parts = [
-        (cell[k], persona[k] - cell[k], item[k] - cell[k], everyone[k] - persona[k] - item[k] + cell[k]) for k in (0, 1)
+        (cell[k], persona[k] - cell[k], item[k] - cell[k], everyone[k] - persona[k] - item[k] + cell[k])
+        for k in (0, 1)
     ]
     return Spreads(*(_ratio(top, np.maximum(count, 0)) for top, count in zip(*parts, strict=True)))
 

@@ -157,10 +157,12 @@ class Scored:
     Attributes:
         token_logp: Natural log of each token's probability; in (-inf, 0].
         engine: Fingerprint of the engine; numbers of two engines never meet in one statistic.
+        usage: Tokens; those of a shared context are counted once, with the first item that needed them.
     """
 
     token_logp: tuple[float, ...]
     engine: str
+    usage: Usage = field(default_factory=Usage)
 
     @property
     def total(self) -> float:

@@ -72,7 +72,7 @@ class CallCache:
         return replace(_from_json(rows[0][0]), cache_hit=True, cost_usd=0.0) if rows else None
 
     def put(self, key: str, reply: Reply) -> None:
-        """Store a reply, with the fingerprint of what spoke. Faults are never stored: the next run shall try again."""
+        """Store a reply, with the fingerprint of what spoke. A fault is not stored: the next run tries again."""
         if reply.fault is None:
             self._run("INSERT OR REPLACE INTO calls VALUES (?, ?, ?)", key, reply.engine, _to_json(reply))
 

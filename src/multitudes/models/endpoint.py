@@ -43,15 +43,11 @@ from multitudes.models.limits import (
     parse_retry_after,
 )
 from multitudes.models.schema import (
-    JSON_MODES,
-    BadJson,
+    JsonAsker,
     JsonMode,
-    check_schema,
-    parse_json,
     refuse_unknown_rules,
     response_format,
     with_instructions,
-    with_repair,
 )
 
 if TYPE_CHECKING:
@@ -68,7 +64,10 @@ _TOO_LONG = re.compile(
     r"context.{0,20}(length|size|window)|maximum context|maximum model length|too long", re.IGNORECASE
 )
 _FINISH: dict[str | None, Literal["stop", "length", "filtered"]] = {"length": "length", "content_filter": "filtered"}
-_PROBE = (Message("system", ""), Message("user", "Tell me a short story about somebody who finds a key."))
+_PROBE = (
+    Message("system", "You tell stories."),
+    Message("user", "Tell me a short story about somebody who finds a key."),
+)
 
 
 def find_api_key(env: Mapping[str, str]) -> SecretStr | None:
@@ -119,7 +118,7 @@ def read_answer(data: Any) -> tuple[Answer, Usage | None]:
     except (KeyError, IndexError, TypeError, AttributeError):
         raise TryFailed("server", "the answer is no chat completion", retry=True) from None
     if text is None and refusal:
-        raise TryFailed("refused", str(refusal))
+        raise TryFailed("refused", str(refusal)[:DETAIL_CHARS])
     if not isinstance(text, str | None) or not isinstance(thoughts, str | None):
         raise TryFailed("server", "the answer has no text", retry=True)
     text = text or ""
@@ -217,7 +216,7 @@ class EndpointModel:
         self._limits = Limits(policy, budget, prices=prices, max_in_flight=max_in_flight, clock=clock)
         self._sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession] = WeakKeyDictionary()
         self._call_numbers = itertools.count(1)
-        self._json_mode = 0  # index into JSON_MODES: the strongest that the server has not refused yet
+        self._json = JsonAsker(self._ask)
         self._fingerprint: str | None = None
         self._engines: set[str] = set()
         self._seed_status: SeedStatus = "unknown"
@@ -311,7 +310,7 @@ class EndpointModel:
                 return stored
         started_s = self._limits.clock.now()
         try:
-            reply = await (self._ask(request, None) if request.schema is None else self._ask_json(request))
+            reply = await (self._ask(request, None) if request.schema is None else self._json.ask(request))
         except TryFailed as failure:
             return Reply(
                 text="",
@@ -353,49 +352,19 @@ class EndpointModel:
             fault=ReplyFault("empty", f"nothing was said; finish was {answer.finish!r}") if empty else None,
         )
 
-    async def _ask_json(self, request: Request) -> Reply:
-        """Ask, read, and where that fails show the model its answer and ask once more."""
-        schema = request.schema or {}
-        first = await self._ask_in_best_mode(request)
-        data, errors = _read_json(first.text, schema)
-        if first.fault or not errors:
-            return replace(first, data=data)
-        messages = with_repair(request.messages, bad=first.text, errors=errors, schema=schema)
-        try:
-            second = await self._ask_in_best_mode(replace(request, messages=messages))
-        except TryFailed as failure:
-            fault = ReplyFault(failure.code, f"while repairing {'; '.join(errors)}: {failure.detail}")
-            return replace(first, text="", finish="error", tries=first.tries + failure.tries, fault=fault)
-        both = _with_both_bills(first, second)
-        data, errors = _read_json(second.text, schema)
-        if second.fault or not errors:
-            return replace(both, data=data)
-        return replace(both, finish="error", fault=ReplyFault("parse", "; ".join(errors)))
-
-    async def _ask_in_best_mode(self, request: Request) -> Reply:
-        """Ask for JSON in the strongest way that the server takes; what it refuses is not tried again."""
-        mode = self._json_mode
-        while True:
-            try:
-                reply = await self._ask(request, JSON_MODES[mode])
-            except TryFailed as failure:
-                refused = failure.code == "refused" and failure.status in (400, 422)
-                if not refused or mode == len(JSON_MODES) - 1:
-                    raise
-                mode += 1
-            else:
-                self._json_mode = max(self._json_mode, mode)
-                return reply
-
     def _note_fingerprint(self, fingerprint: str | None) -> None:
         """Another server, or another build of it: what was probed no longer holds."""
-        if fingerprint != self._fingerprint and self._fingerprint is not None:
+        if fingerprint is None or fingerprint == self._fingerprint:
+            return
+        if self._fingerprint is not None:
             self._seed_status, self._probed = "unknown", False
         self._fingerprint = fingerprint
 
     def _note_engine(self, engine: str) -> None:
+        if engine in self._engines:
+            return
         self._engines.add(engine)
-        if len(self._engines) == 2:
+        if len(self._engines) == 2:  # once
             log.warning("%s: replies of more than one server build: %s", self._info.name, sorted(self._engines))
 
     # --- transport ---------------------------------------------------------------------------------------------
@@ -487,26 +456,6 @@ def _error_text(raw: bytes) -> str:
     except (ValueError, AttributeError, RecursionError):
         return text
     return str(message)
-
-
-def _read_json(text: str, schema: Mapping[str, Any]) -> tuple[Any, list[str]]:
-    try:
-        data = parse_json(text)
-    except BadJson as error:
-        return None, [str(error)]
-    return data, check_schema(data, schema)
-
-
-def _with_both_bills(first: Reply, second: Reply) -> Reply:
-    """``second``, which repaired ``first``, with what the two cost together."""
-    costs = (first.cost_usd, second.cost_usd)
-    return replace(
-        second,
-        usage=first.usage + second.usage,
-        cost_usd=None if costs[0] is None or costs[1] is None else costs[0] + costs[1],
-        latency_s=first.latency_s + second.latency_s,
-        tries=first.tries + second.tries,
-    )
 
 
 def _seed_verdict(first: Reply, same: Reply, other: Reply) -> SeedStatus:

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from multitudes.core.errors import ConfigError
 from multitudes.core.records import Usage
@@ -117,7 +117,7 @@ def parse_retry_after(value: str | None, *, wall_s: float) -> float | None:
 
 
 class Limiter:
-    """Places for calls in flight, whose number adapts: one more when all goes well, half when the server is overloaded.
+    """Places for calls in flight. Their number adapts: one more when all goes well, half on overload.
 
     A full window is as many successes in a row as there are places. A place is added when the window's p95 latency
     stays below twice that of the best window. Calls that were already in flight when the number was halved do not
@@ -229,7 +229,7 @@ class Meter:
     fail, and the results would lean towards short conversations.
 
     Attributes:
-        spent: Tokens used so far.
+        spent: Tokens used so far; counted only where the budget limits tokens or money.
     """
 
     def __init__(self, budget: Budget, *, prices: Prices | None, clock: Clock) -> None:
@@ -251,8 +251,11 @@ class Meter:
         """
         if self._budget.seconds is not None and self._ends == math.inf:
             self._ends = self._clock.now() + self._budget.seconds
+        self.check_open()
+        if not self._budget.counts_tokens:
+            return
         while True:
-            self.check_open()
+            self.check_open()  # another call may have closed it while this one waited
             if not self._fits(self.spent + need):
                 self._close(f"{self.spent.prompt + self.spent.completion} tokens used, the next call does not fit")
             elif self._fits(self.spent + self._reserved + need):
@@ -265,6 +268,8 @@ class Meter:
 
     def settle(self, need: Usage, used: Usage | None) -> None:
         """Replace what was reserved by what was used; by the reservation where the server does not say."""
+        if not self._budget.counts_tokens:
+            return
         self._reserved += Usage(prompt=-need.prompt, completion=-need.completion)
         self.spent += need if used is None else used
         self._wake()

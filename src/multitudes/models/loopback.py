@@ -92,7 +92,7 @@ class Loopback:
             )
         try:
             reply = (await self._model.reply([_read(await http.json())]))[0]
-        except (ConfigError, ValueError, KeyError, TypeError) as error:
+        except (ConfigError, ValueError, KeyError, TypeError, AttributeError) as error:
             return _json_response(_error(repr(error)), status=400)
         if reply.fault is not None:
             return _json_response(_error(reply.fault.detail), status=_STATUS_OF_FAULT.get(reply.fault.code, 500))

@@ -10,11 +10,13 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from multitudes.core.errors import ConfigError
-from multitudes.models.base import Message
+from multitudes.models.base import Message, Reply, ReplyFault, Request
+from multitudes.models.limits import TryFailed
 
 JsonMode = Literal["json_schema", "json_object", "instructions"]
 JSON_MODES: tuple[JsonMode, ...] = ("json_schema", "json_object", "instructions")  # from the strongest down
@@ -66,6 +68,72 @@ def with_repair(
     return (*messages, Message("assistant", bad), Message("user", ask))
 
 
+class JsonAsker:
+    """Asks for JSON in the strongest way a server takes, reads it, and repairs it once.
+
+    Args:
+        ask: One call. Raises ``TryFailed`` with status 400 or 422 for a mode the server does not take.
+    """
+
+    def __init__(self, ask: Callable[[Request, JsonMode], Awaitable[Reply]]) -> None:
+        self._ask = ask
+        self._mode = 0  # index into JSON_MODES: the strongest that was not refused yet
+
+    async def ask(self, request: Request) -> Reply:
+        """A reply with ``data``, or with the fault ``parse`` and the raw text.
+
+        Raises:
+            TryFailed: The first call failed.
+        """
+        schema = request.schema or {}
+        first = await self._ask_in_best_mode(request)
+        if first.fault:
+            return first
+        data, errors = read_json(first.text, schema)
+        if not errors:
+            return replace(first, data=data)
+        messages = with_repair(request.messages, bad=first.text, errors=errors, schema=schema)
+        try:
+            second = await self._ask_in_best_mode(replace(request, messages=messages))
+        except TryFailed as failure:
+            fault = ReplyFault(failure.code, f"while repairing ({'; '.join(errors)}): {failure.detail}")
+            return replace(first, text="", finish="error", tries=first.tries + failure.tries, fault=fault)
+        both = _with_both_bills(first, second)
+        if second.fault:
+            return both
+        data, errors = read_json(second.text, schema)
+        if errors:
+            return replace(both, finish="error", fault=ReplyFault("parse", "; ".join(errors)))
+        return replace(both, data=data)
+
+    async def _ask_in_best_mode(self, request: Request) -> Reply:
+        """What the server refuses and takes in a weaker mode is not tried again."""
+        mode = self._mode
+        while True:
+            try:
+                reply = await self._ask(request, JSON_MODES[mode])
+            except TryFailed as failure:
+                refused = failure.code == "refused" and failure.status in (400, 422)
+                if not refused or mode == len(JSON_MODES) - 1:
+                    raise
+                mode += 1
+            else:
+                self._mode = max(self._mode, mode)
+                return reply
+
+
+def _with_both_bills(first: Reply, second: Reply) -> Reply:
+    """``second``, which repaired ``first``, with what the two cost together."""
+    known = first.cost_usd is not None and second.cost_usd is not None
+    return replace(
+        second,
+        usage=first.usage + second.usage,
+        cost_usd=(first.cost_usd or 0.0) + (second.cost_usd or 0.0) if known else None,
+        latency_s=first.latency_s + second.latency_s,
+        tries=first.tries + second.tries,
+    )
+
+
 # --- reading ---------------------------------------------------------------------------------------------------
 
 
@@ -99,6 +167,15 @@ def parse_json(text: str) -> Any:
                 except json.JSONDecodeError:
                     continue  # braces in prose
     raise BadJson("no complete JSON object")
+
+
+def read_json(text: str, schema: Mapping[str, Any]) -> tuple[Any, list[str]]:
+    """The JSON value in ``text``, and what is wrong with it; None where there is no value."""
+    try:
+        data = parse_json(text)
+    except BadJson as error:
+        return None, [str(error)]
+    return data, check_schema(data, schema)
 
 
 def _strict(text: str) -> Any:

@@ -24,13 +24,13 @@ def lines_of(folder: str, name: str) -> tuple[str, ...]:
     return tuple(line for line in text.splitlines() if line.strip())
 
 
-def fill(text: str, **values: str) -> str:
-    """``text`` with every ``{name}`` replaced; a line with an empty value is left out.
+def fill(text: str, /, **values: str) -> str:
+    r"""``text`` with every ``{name}`` replaced; a line with an empty value is left out.
 
     Only the template is searched for placeholders, once and line by line, so a value comes through byte for byte
     whatever it contains.
 
-    >>> fill("Hello {who}.\\nYou want {what}.", who="{what}", what="")
+    >>> fill("Hello {who}.\nYou want {what}.", who="{what}", what="")
     'Hello {what}.'
     """
     kept = []

@@ -22,9 +22,10 @@ def draw_names(n: int, rng: np.random.Generator, *, taken: Collection[str] = ())
     Raises:
         PersonaError: If there are not that many names.
     """
-    names = [name for name, _ in zip(_stream(rng, frozenset(taken)), range(n), strict=False)]
+    most = len(lines_of("wordlists", "first_names")) * len(lines_of("wordlists", "last_names")) * len(INITIALS)
+    names = [] if n > most else [name for name, _ in zip(_stream(rng, frozenset(taken)), range(n), strict=False)]
     if len(names) < n:
-        raise PersonaError("not enough names", found=repr(n), expected=f"at most {len(names)}")
+        raise PersonaError("not enough names", found=repr(n), expected=f"at most {len(names) or most}")
     return names
 
 

@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 
 from multitudes.core.errors import QuestionnaireError, did_you_mean
 from multitudes.core.records import Dimension, Item, Questionnaire
-from multitudes.personas._toml import KeyPath, key_lines, line_of, parse, read_text
+from multitudes.core.toml import KeyPath, key_lines, line_of, parse, read_text
 from multitudes.personas.placement import MAX_DIMENSIONS
 
 _log = logging.getLogger(__name__)

@@ -24,7 +24,7 @@ class PersonaView(NamedTuple):
 
 
 def render(persona: Persona | PersonaView, *, scenario_goal: str | None = None, context: str = "") -> str:
-    r"""System prompt for a model that plays ``persona``.
+    """System prompt for a model that plays ``persona``.
 
     Args:
         persona: Who is played. A ``Persona`` is narrowed to its ``PersonaView`` before anything else happens.
@@ -33,7 +33,7 @@ def render(persona: Persona | PersonaView, *, scenario_goal: str | None = None, 
 
     >>> ana = Persona(id="a", name="Ana", text="You keep bees.", facts={"home_town": "Porto"})
     >>> render(ana, scenario_goal="to unblock a card").splitlines()[:4]
-    ['You are Ana.', 'You keep bees.', 'Your home town is Porto.', 'What you want now: to unblock a card']
+    ['You are Ana.', 'You keep bees.', 'Your home town: Porto.', 'What you want now: to unblock a card']
     """
     view = PersonaView.of(persona) if isinstance(persona, Persona) else persona
     return fill(

@@ -29,7 +29,7 @@ from functools import lru_cache
 
 from multitudes.core.errors import ConfigError, did_you_mean
 from multitudes.core.records import Speaker, Turn
-from multitudes.simulate.voice import voice_hits
+from multitudes.simulate.voice import Hit, voice_hits
 
 REPETITION_LIKENESS, REPETITION_WORDS = 0.8, 5
 ECHO_LIKENESS, ECHO_WORDS = 0.6, 8
@@ -69,9 +69,6 @@ class GuardContext:
 Guard = Callable[[str, GuardContext], bool]
 
 
-# --- likeness -----------------------------------------------------------------------------------------------
-
-
 @lru_cache(maxsize=4096)  # every own turn is compared with every later one
 def _shingles(text: str) -> frozenset[str]:
     plain = " ".join(text.casefold().split())
@@ -86,11 +83,11 @@ def likeness(a: str, b: str) -> float:
 
 
 def _alike(a: str, b: str, threshold: float) -> bool:
+    if max(len(a), len(b)) > 4 * min(len(a), len(b)):  # spares the shingles of a long reply; only loops could differ
+        return False
     small, large = sorted((len(_shingles(a)), len(_shingles(b))))
     return small >= threshold * large and likeness(a, b) >= threshold  # no index exceeds the ratio of sizes
 
-
-# --- the guards ---------------------------------------------------------------------------------------------
 
 _ROLES = (
     r"agent|assistant|ai|chat ?bot|bot|user|human|system|customer|client|caller|seeker|recommender|operator|"
@@ -106,14 +103,21 @@ _REASONING = re.compile(
     r"</?(?:think|thinking|thought|thoughts|reasoning|reflection|scratchpad|analysis)>|"
     r"\bthe user(?:'s|s)? (?:is|was|has|just|wants?|asks?|asked|said|says|seems?|might|would|should|message|question|"
     r"request|persona|prompt|input|needs?)\b|"
-    r"\b(?:my|the|this) persona(?:'s)?\b|\b(?:i|i'll|me|to|must|should|will|now|while|by) (?:stay|remain|keep|break)(?:ing)? "
-    r"(?:in |out of |true to (?:the|my) )?character\b|\bplease (?:respond|reply) (?:as|to \w+'s|with)\b|\bend of response\b|"
+    r"\b(?:my|the|this) persona(?:'s)?\b|\b(?:i|i'll|me|to|must|should|will|now|while|by) (?:stay|remain|keep|"
+    r"break)(?:ing)? "
+    r"(?:in |out of |true to (?:the|my) )?character\b|\bplease (?:respond|reply) (?:as|to \w+'s|with)\b|\bend "
+    r"of response\b|"
     r"\b(?:the|my|your) system prompt\b|\bas per (?:the|my|your) (?:instructions|prompt)\b|"
-    r"\b(?:respond(?:ing)?|repl(?:y|ying)|answer(?:ing)?) (?:in character|as (?:if )?(?:the|a) (?:user|customer|character|persona))\b|"
-    r"\b(?:i'm|i am|i need to|i should|i must|i have to|let me) (?:role-?play(?:ing)?|simulat(?:e|ing)|play(?:ing)? the "
+    r"\b(?:respond(?:ing)?|repl(?:y|ying)|answer(?:ing)?) (?:in character|as (?:if )?(?:the|a) (?:user|"
+    r"customer|character|persona))\b|"
+    r"\b(?:i'm|i am|i need to|i should|i must|i have to|let me) (?:role-?play(?:ing)?|simulat(?:e|ing)|"
+    r"play(?:ing)? the "
     r"(?:role|part))\b|\b(?:keep|limit) (?:your|the|my) (?:response|reply|answer)s? (?:brief|short|to \w+|under)\b|"
     r"\b(?:preface|start|begin) (?:the|your) response\b",
     re.IGNORECASE,
+)
+_REASONING_CLUES = (">|the user|persona|character|prompt|instructions|respon|repl|role|part|simulat|answer").split(
+    "|"
 )
 _GREETING = re.compile(r"^\W*(?:hi|hello|hey|greetings|good (?:morning|afternoon|evening)|howdy)\b", re.IGNORECASE)
 _SELF_AS_DESK = re.compile(
@@ -142,9 +146,12 @@ def _addresses(name: str) -> re.Pattern[str]:
     return re.compile(
         rf"^\W*(?i:hi|hello|hey|dear|good (?:morning|afternoon|evening)|nice to meet you|great to meet you)"
         rf"(?i: there| again)?,? {first}(?:'s)?\b(?!,? (?i:here|speaking|calling|again|from)\b)|"
-        rf"^\W*(?:(?i:thank you|thanks|well|okay|ok|sure|yes|no|great|that's great|i see|i understand|sorry),? )?{first}, "
-        rf"(?=(?i:i|you|your|what|how|that|it|we|do|did|have|can|could|would|is|are|thank|thanks|please|let|where|when|why)\b)|"
-        rf"^\W*(?i:thank you|thanks),? {first}[!.] (?=\S)|(?i:nice|great|lovely|good) to meet you,? (?:too, )?{first}\b"
+        rf"^\W*(?:(?i:thank you|thanks|well|okay|ok|sure|yes|no|great|that's great|i see|i understand|"
+        rf"sorry),? )?{first}, "
+        rf"(?=(?i:i|you|your|what|how|that|it|we|do|did|have|can|could|would|is|are|thank|thanks|please|let|"
+        rf"where|when|why)\b)|"
+        rf"^\W*(?i:thank you|thanks),? {first}[!.] (?=\S)|(?i:nice|great|lovely|good) to meet you,? (?:too, "
+        rf")?{first}\b"
     )
 
 
@@ -169,11 +176,17 @@ def _other_speaker(text: str, context: GuardContext) -> bool:
 
 
 def _reasoning_leak(text: str, context: GuardContext) -> bool:
-    return _REASONING.search(text.replace("’", "'")) is not None
+    lower = text.lower()
+    return any(c in lower for c in _REASONING_CLUES) and _REASONING.search(text.replace("’", "'")) is not None
+
+
+@lru_cache(maxsize=256)  # two guards ask about the same draw
+def _voice_hits(text: str) -> tuple[Hit, ...]:
+    return voice_hits(text)
 
 
 def _assistant_voice(text: str, context: GuardContext) -> bool:
-    return bool(voice_hits(text))
+    return bool(_voice_hits(text))
 
 
 def _role_inversion(text: str, context: GuardContext) -> bool:
@@ -185,7 +198,7 @@ def _role_inversion(text: str, context: GuardContext) -> bool:
         _SELF_AS_DESK.search(straight) is not None
         or (len(partner) > 2 and _claims(partner).search(straight) is not None)
         or (len(name) > 1 and _addresses(name).search(straight) is not None)
-        or any(hit.name in _OFFERS for hit in voice_hits(text))
+        or any(hit.name in _OFFERS for hit in _voice_hits(text))
     )
 
 
@@ -255,14 +268,18 @@ def check(text: str, context: GuardContext, *, enabled: Collection[str] = tuple(
 # --- endings ------------------------------------------------------------------------------------------------
 
 _CLOSING = re.compile(
-    r"\b(?:good ?-?bye|bye(?:[ -]?bye)?|farewell|see (?:you|ya)(?: (?:later|soon|around|then|again|next \w+|tomorrow))?(?=\W*$)|"
-    r"take care(?! of)|(?:have|enjoy) (?:an? (?:very |really )?(?:good|great|nice|lovely|wonderful|fantastic|fabulous|pleasant|blessed|"
-    r"happy|safe|amazing|awesome|beautiful)|the rest of your) (?:\w+ )?(?:day|night|evening|afternoon|morning|weekend|one|time|trip)|"
+    r"\b(?:(?<!said )(?<!say )(?<!saying )good ?-?bye|bye(?:[ -]?bye)?|farewell|see (?:you|ya)(?: (?:later|"
+    r"soon|around|then|again|next \w+|"
+    r"tomorrow))?(?=\W*$)|"
+    r"take care(?! of)|(?:have|enjoy) (?:an? (?:very |really )?(?:good|great|nice|lovely|wonderful|fantastic|"
+    r"fabulous|pleasant|blessed|"
+    r"happy|safe|amazing|awesome|beautiful)|the rest of your) (?:\w+ )?(?:day|night|evening|afternoon|morning|"
+    r"weekend|one|time|trip)|"
     r"good ?night|(?:talk|speak|chat) to you (?:later|soon|again|then)|until (?:next time|we meet)|you too(?=\W*$)|"
     r"all the best(?=\W*$))\b",
     re.IGNORECASE,
 )
-_TAIL = 100  # characters: a goodbye stands at the end of what is said
+_TAIL = 80  # characters: a goodbye stands at the end of what is said
 
 
 def closes(text: str) -> bool:
@@ -279,7 +296,5 @@ def closes(text: str) -> bool:
 
 def endless_goodbye(turns: Sequence[Turn]) -> bool:
     """Whether one side has just closed for the third time in a row, counting that side's own turns."""
-    if not turns:
-        return False
-    own = [t.text for t in turns if t.speaker == turns[-1].speaker][-GOODBYES_IN_ROW:]
+    own = [t.text for t in turns if t.speaker == turns[-1].speaker][-GOODBYES_IN_ROW:]  # empty for no turns
     return len(own) == GOODBYES_IN_ROW and all(closes(text) for text in own)

@@ -65,114 +65,118 @@ _MACHINE = (
 
 LEXICON: tuple[Pattern, ...] = (
     # --- says that it is a machine
-    _p("as_an_ai", "self", "as an ai|as an a.i|as a|being an|being a",
-       rf"\b(?:as|being) an? (?:friendly |helpful )?(?:{_MACHINE}\b|machine,? i\b|(?:helpful )?assistant,? (?:i|my)\b)",
+    _p("as_an_ai", "self", "as a|being a",
+       rf"\b(?:as|being) an? (?:friendly |helpful )?(?:{_MACHINE}\b|machine,? i\b|(?:helpful )?assistant,? "
+       rf"(?:i|my)\b)",
        "names itself as a machine before it answers", "As a language model I have never tasted coffee."),
     _p("i_am_an_ai", "self", "i'm|i am",
        rf"\bi(?:'m| am)(?: just| only| simply| really| actually)? (?:an? )?(?:friendly |helpful )?{_MACHINE}\b",
        "says what it is", "I'm just a virtual assistant, but that sounds fun."),
     _p("made_to", "self", "designed|programmed|trained",
-       r"\bi(?:'m| am| was|'ve been| have been)(?: not)?(?: only| just| specifically)? "
-       r"(?:designed|programmed to|trained (?:on|by)\b(?: an?\b| the\b| large| data| text| open))",
+       r"\bi(?:'m| am| was|'ve been| have been)(?: not)?(?: only| just| specifically)? (?:designed|programmed to|"
+       r"trained (?:on|by)\b(?: an?\b| the\b| large| data| text| open))",
        "speaks of its making", "I was designed to keep our talks polite."),
     _p("no_feelings", "self", "have|capable of",
-       r"\bi (?:don't|do not|can't|cannot) (?:actually |really |truly |currently )?have "
-       r"(?:(?:any )?personal (?:opinion|feeling|experience|preference|belief|view)|(?:human )?(?:feelings|emotions)\b"
-       r"|a physical (?:body|form)|the (?:ability|capability) to|real-time|access to (?:real|external|the internet))|"
-       r"\bi(?:'m| am) not capable of (?:feeling|having|experiencing)",
+       r"\bi (?:don't|do not|can't|cannot) (?:actually |really |truly |currently )?have (?:(?:any )?personal "
+       r"(?:opinion|feeling|experience|preference|belief|view)|(?:human )?(?:feelings|emotions)\b|"
+       r"a physical (?:body|form)|the (?:ability|capability) to|real-time|access to (?:real|external|"
+       r"the internet))|\bi(?:'m| am) not capable of (?:feeling|having|experiencing)",
        "denies an inner or bodily life", "I don't have personal preferences when it comes to pizza."),
     _p("my_making", "self", "my ",
-       r"\bmy (?:training data|knowledge cut-?off|(?:core )?programming|purpose is to|(?:primary |main )?(?:goal|role) is to "
-       r"(?:help|assist|provide|support|be helpful))",
+       r"\bmy (?:training data|knowledge cut-?off|(?:core )?programming|purpose is to|(?:primary |main )?(?:goal|"
+       r"role) is to (?:help|assist|provide|support|be helpful))",
        "speaks of its data or its given purpose", "My goal is to assist you with every step."),
     # --- declines as a machine
     _p("cannot_assist", "refusal", "can't|cannot|unable|not able|not capable|won't",
        r"\bi(?: can't| cannot|(?:'m| am) (?:unable|not able|not capable)(?: to| of)?| won't(?: be able to)?) "
-       r"(?:assist (?:you|with|in)|provid|fulfil|comply|condone|help (?:you )?with th(?:at|is) (?:request|task|kind)|engag(?:e|ing) in|generat|offer (?:medical|legal|adv))",
+       r"(?:assist (?:you|with|in)|provid\w+ (?!for\b)|fulfil|comply|condone|help (?:you )?with th(?:at|"
+       r"is) (?:request|task|"
+       r"kind)|engag(?:e|ing) in|generat|offer (?:medical|legal|adv))",
        "declines in policy words", "I'm sorry, but I can't assist with that request."),
     _p("not_comfortable", "refusal", "comfortable",
-       r"\bi(?:'m| am|'d| would)?(?: not| don't| do not|n't)(?: be| feel)? comfortable "
-       r"(?:answering|helping|assisting|providing|sharing|discussing|engaging|giving)",
+       r"\bi(?:'m| am|'d| would)?(?: not| don't| do not|n't)(?: be| feel)? comfortable (?:answering|helping|"
+       r"assisting|providing|sharing|discussing|engaging|giving)",
        "declines as if by rule", "I'm not comfortable discussing how to pick that lock."),
     # --- offers help
-    _p("how_can_i_help", "service", "can i|may i|could i|can we|may we|might i",
-       r"\b(?:how|what)(?: else)? (?:can|may|could|might) (?:i|we) (?:best |further )?"
-       r"(?:(?:help|assist|support|serve)(?: you)?(?:(?: further| out)?(?: today| tonight)?\s*\?| you\b| with\b)"
-       r"|do for you today|be of (?:help|service|assistance) to you)",
+    _p("how_can_i_help", "service", "can i|may i|could i|might i|can we|may we|could we|might we",
+       r"\b(?:how|what)(?: else)? (?:can|may|could|might) (?:i|we) (?:best |further )?(?:(?:help|assist|support|"
+       r"serve)(?: you)?(?:(?: further| out)?(?: today| tonight)?\s*\?| you\b| with\b)|do for you today|"
+       r"be of (?:help|service|assistance) to you)",
        "the opening offer", "Hello there, how can I help you today?"),
     _p("here_to_help", "service", "here",
-       r"\b(?:i|we)(?:'m| am|'re| are|'ll be)(?: always| just| still| only| right)* here to "
-       r"(?:help|assist|support|listen|guide|provide|answer|make sure|offer)\b",
+       r"\b(?:i|we)(?:'m| am|'re| are|'ll be)(?: always| just| still| only| right)* here to (?:help|assist|support|"
+       r"listen|guide|provide|answer|make sure|offer)\b",
        "states helping as its reason to be present", "I'm here to listen whenever you need me."),
     _p("happy_to_help", "service", "happy to|glad to|delighted to|pleased to",
-       r"\b(?:i|we)(?:'d| would|'ll| will|'m| am|'re| are)(?: also| always)*(?: be)?(?: more than| so| very)? "
-       r"(?:happy|glad|delighted|pleased) to (?:help|assist|answer|provide|explain|guide|support|clarify|offer|explore)\b",
+       r"\b(?:i|we)(?:'d| would|'ll| will|'m| am|'re| are)(?: also| always)*(?: be)?(?: more than| so|"
+       r" very)? (?:happy|glad|delighted|pleased) to (?:help|assist|answer|provide|explain|guide|support|clarify|"
+       r"offer|explore)\b",
        "offers help politely", "I'd be happy to explain the steps."),
     _p("i_can_help", "service", "assist you|help you",
-       r"\bi(?: can|'ll| could| will|'d like to| would like to|'m able to)(?: certainly| definitely| also| try to)* "
-       r"(?:assist you|help you (?:with (?:that|this|your)|find|understand|explore|navigate|figure|create|craft|plan))",
+       r"\bi(?: can|'ll| could| will|'d like to| would like to|'m able to)(?: certainly| definitely| also|"
+       r" try to)* (?:assist you|help you (?:with (?:that|this|your)|find|understand|explore|navigate|figure|"
+       r"create|craft|plan))",
        "offers itself as the means", "I can help you navigate the settings."),
-    _p("do_my_best", "service", "my best to",
+    _p("do_my_best", "service", "best to",
        r"\bdo my (?:very )?best to (?:help|answer|assist|provide|explain|support|give)",
        "promises effort to a customer", "I'll do my best to answer clearly."),
     _p("let_me_know_if", "service", "let me know",
-       r"\blet me know (?:if (?:you(?:'d| would)? (?:need (?:any|more|help|further|anything)|have any|like me|like to)"
-       r"|there(?:'s| is) any|i can|any of th|this helps|that helps)|how (?:else )?i can)",
+       r"\blet me know (?:if (?:you(?:'d| would)? (?:need (?:any|more|help|further|anything)|have any|like me|"
+       r"like to)|there(?:'s| is) any|i can|any of th|this helps|that helps)|how (?:else )?i can)",
        "the closing offer", "Let me know if you need anything more."),
     _p("feel_free", "service", "feel free|hesitate to",
-       r"\b(?:feel free to (?:ask|reach|contact|share|let me|message|tell)|(?:don't|do not|never) hesitate to (?:ask|reach"
-       r"|contact|let|call))",
+       r"\b(?:feel free to (?:ask|reach|contact|share|let me|message|tell)|(?:don't|do not|"
+       r"never) hesitate to (?:ask|reach|contact|let|call))",
        "the open invitation", "Feel free to ask me again."),
     _p("anything_else", "service", "anything|something",
-       r"\b(?:is there )?(?:any|some)thing (?:else|more|specific|in particular)(?: that)? "
-       r"(?:(?:i|we) (?:can|could|may) (?:help|assist|do for)|you(?:'d| would) like (?:to (?:know|discuss|explore|talk)|me|help))",
+       r"\b(?:is there )?(?:any|some)thing (?:else|more|specific|in particular)(?: that)? (?:(?:i|we) (?:can|could|"
+       r"may) (?:help|assist|do for)|you(?:'d| would) like (?:to (?:know|discuss|explore|talk)|me|help))",
        "the closing offer as a question", "Is there anything else I can do for you?"),
-    _p("particular_one", "service", "particular|specific",
-       r"\bis there (?:an?|any|some|something|anything) (?:particular|specific)\b",
-       "narrows the request down", "Is there a specific recipe that tempts you?"),
     _p("would_you_like_me", "service", "would you like",
-       r"\bwould you like (?:me to|some (?:help|suggestions|tips|recommendations|advice)\b|help with|more information)",
+       r"\bwould you like (?:me to|some (?:help|suggestions|tips|recommendations|advice)\b|help with|"
+       r"more information)",
        "offers a next task", "Would you like me to draft the letter?"),
     _p("give_details", "service", "provid|shar|clarify|specific|specify",
-       r"\b(?:please|could you|can you|would you)(?: please)?(?: mind)? "
-       r"(?:provid(?:e|ing)|shar(?:e|ing))(?: me)?(?: with)?(?: me)? (?:some |a few |a bit |a little )?"
-       r"(?:more|additional|further|specific)\b[^.?!]{0,30}\b(?:detail|information|context|specific)|"
-       r"\b(?:could|can) you (?:please )?(?:clarify|specify)\b",
+       r"\b(?:please|could you|can you|would you)(?: please)?(?: mind)? (?:provid(?:e|ing)|shar(?:e|"
+       r"ing))(?: me)?(?: with)?(?: me)? (?:some |a few |a bit |a little )?(?:more|additional|further|"
+       r"specific)\b[^.?!]{0,30}\b(?:detail|information|context|specific)|\b(?:could|can) you (?:please "
+       r")?(?:clarify|specify)\b",
        "asks for a fuller request", "Could you provide some more details about the printer?"),
     _p("thank_you_for", "service", "thank",
-       r"\bthank(?:s| you)(?: so much| very much)? for (?:reaching out|contacting|getting in touch|bringing (?:this|that|it) to"
-       r" (?:my|our) attention|your (?:inquiry|enquiry|feedback)|choosing (?:us|our))",
+       r"\bthank(?:s| you)(?: so much| very much)? for (?:reaching out|contacting|getting in touch|"
+       r"bringing (?:this|that|it) to (?:my|our) attention|your (?:inquiry|enquiry|feedback)|choosing (?:us|our))",
        "thanks as a help desk does", "Thank you for reaching out about the invoice."),
     _p("sorry_for_any", "service", "apolog|sorry for",
-       r"\b(?:apologi[sz]e|apologies|sorry) for (?:any|the|my|your) (?:inconvenience|confusion|frustration|misunderstanding)\b",
+       r"\b(?:apologi[sz]e|apologies|sorry) for (?:any|the|my|your) (?:inconvenience|confusion|frustration|"
+       r"misunderstanding)\b",
        "apologises for the house", "We apologize for any inconvenience this has caused."),
     _p("rest_assured", "service", "rest assured|we value|our team|valued",
        r"\b(?:rest assured|we value your|our (?:support )?team (?:will|is|can)|(?:as a|our) valued customer)",
        "house style of a help desk", "Rest assured that a refund is on its way."),
     # --- acknowledges by formula
     _p("i_understand_your", "empathy", "understand|appreciate|hear",
-       r"\bi (?:completely |fully |totally |truly |can )?(?:understand|hear|appreciate|acknowledge) "
-       r"(?:your (?:concern|frustration|feeling|question|request|situation|curiosity|perspective|interest|patience|honesty|"
-       r"openness|trust)|how (?:frustrating|difficult|upsetting|hard) (?:this|that|it)|that (?:this|it) (?:can|must|may) be|"
-       r"that you(?:'re| are) (?:feeling|upset|frustrated|looking|concerned|going|trying))",
+       r"\bi (?:completely |fully |totally |truly |can )?(?:understand|hear|appreciate|acknowledge) (?:your "
+       r"(?:concern|frustration|feeling|question|request|situation|curiosity|perspective|interest|patience|honesty|"
+       r"openness|trust)|how (?:frustrating|difficult|upsetting|hard) (?:this|that|it)|that (?:this|it) (?:can|"
+       r"must|may) be|that you(?:'re| are) (?:feeling|upset|frustrated|looking|concerned|going|trying))",
        "names the other's feeling before it acts", "I understand your frustration with the app."),
     _p("sorry_to_hear", "empathy", "sorry",
-       r"\bsorry (?:to hear )?(?:that )?you(?:'re| are|'ve been| have been) (?:feeling|going|experienc|dealing|struggl|facing|"
-       r"having (?:trouble|difficult|issues|problems|such))|"
-       r"\bsorry to hear (?:that|about|this)\b[^\n]{0,160}\b(?:i can help|i'm here|i am here|can you tell me more|let's work)",
+       r"\bsorry (?:to hear )?(?:that )?you(?:'re| are|'ve been| have been) (?:feeling|going|experienc|dealing|"
+       r"struggl|facing|having (?:trouble|difficult|issues|problems|such))|\bsorry to hear (?:that|about|"
+       r"this)\b[^\n]{0,160}\b(?:i can help|i'm here|i am here|can you tell me more|let's work)",
        "sympathy that leads to a service", "I'm sorry to hear that you're dealing with noisy pipes."),
     _p("sounds_like_you", "empathy", "sounds like|seems like",
-       r"\b(?:it|that) (?:sounds|seems) like you(?:'re| are|'ve been| have been) "
-       r"(?:feeling|going through|experiencing|dealing|looking for|asking|struggling|carrying|facing)",
+       r"\b(?:it|that) (?:sounds|seems) like you(?:'re| are|'ve been| have been) (?:feeling|going through|"
+       r"experiencing|dealing|looking for|asking|struggling|carrying|facing)",
        "reflects the other back by formula", "It sounds like you're going through a rough week."),
-    _p("great_that_you", "empathy", "that you",
-       r"\b(?:it's|it is|that's|that is) (?:really |so |completely )?(?:great|wonderful|fantastic|commendable|admirable|understandable) "
+    _p("it_is_understandable", "empathy", "that you",
+       r"\b(?:it's|it is|that's|that is) (?:really |so |completely )?(?:commendable|admirable|understandable) "
        r"that you(?:'re| are|'ve| have)\b",
        "grades the other's conduct", "It's commendable that you've begun to save."),
     _p("feelings_valid", "empathy", "valid|completely|perfectly|totally|understandable|normal to",
-       r"\byour (?:feelings|emotions|concerns|experiences?) (?:are|is) (?:completely |totally |absolutely |entirely )?"
-       r"(?:valid|understandable|normal)|\b(?:it's|it is|that's|that is) (?:completely|perfectly|totally|entirely) "
-       r"(?:understandable|normal|natural|okay|ok|valid) (?:to|that|for|if)\b",
+       r"\byour (?:feelings|emotions|concerns|experiences?) (?:are|is) (?:completely |totally |absolutely |"
+       r"entirely )?(?:valid|understandable|normal)|\b(?:it's|it is|that's|that is) (?:completely|perfectly|"
+       r"totally|entirely) (?:understandable|normal|natural|okay|ok|valid) (?:to|that|for|if)\b",
        "certifies a feeling", "Your feelings are completely valid."),
     _p("thanks_for_sharing", "empathy", "sharing|trusting me|opening up|being ",
        r"\b(?:thank you|thanks)(?: so much| very much)? for (?:sharing (?:your|that|this|these|with|such)|"
@@ -180,32 +184,35 @@ LEXICON: tuple[Pattern, ...] = (
        "receives a confidence as a counsellor does", "Thank you for sharing your thoughts on gardening."),
     # --- frames a reply to a request
     _p("certainly", "answer", "certainly|absolutely|of course|sure",
-       r"^\W{0,2}(?:certainly|absolutely|of course|sure(?: thing)?)[!,.:]+\s+(?:here(?:'s| is| are) (?:an?|some|the|how)\b|"
-       r"i(?:'d| would|'ll| can|'m| am) (?:be )?(?:more than )?(?:happy|glad|help)|let's (?:dive|break|explore|start))|"
-       r"^\W{0,2}certainly!",
+       r"^\W{0,2}(?:certainly|absolutely|of course|sure(?: thing)?)[!,.:]+\s+(?:here(?:'s| is| are) (?:an?|some|"
+       r"the|how)\b|i(?:'d| would|'ll| can|'m| am) (?:be )?(?:more than )?(?:happy|glad|help)|let's (?:dive|break|"
+       r"explore|start))|^\W{0,2}certainly!",
        "accepts the task before it does it", "Certainly! The museum opens at nine."),
     _p("here_is", "answer", "here's|here is|here are",
-       r"\bhere(?:'s| is) (?:a (?:brief |short |possible |sample |revised |quick |simple |detailed )?(?:response|reply|summary|"
-       r"overview|breakdown|draft|step-by-step|example of)|(?:the|my|your) (?:response|reply|revised))|"
-       r"\bhere are (?:some|a few|several|a couple|the top|\d+|two|three|four|five|ten)\b[^.?!\n]{0,70}"
-       r"(?::|that (?:may|might|could|can|you)|you (?:can|could|might)|to (?:help|consider|get))",
+       r"\bhere(?:'s| is) (?:a (?:brief |short |possible |sample |revised |quick |simple |detailed )?(?:response|"
+       r"reply|summary|overview|breakdown|draft|step-by-step|example of)|(?:the|my|your) (?:response|reply|"
+       r"revised))|\bhere are (?:some|a few|several|a couple|the top|\d+|two|three|four|five|"
+       r"ten)\b[^.?!\n]{0,70}(?::|that (?:may|might|could|can|you)|you (?:can|could|might)|to (?:help|consider|"
+       r"get))",
        "announces a document", "Here are some tips you could try on Monday."),
     _p("great_question", "answer", "question",
-       r"(?:\b(?:that's|that is|what) an? |^\W{0,2})(?:really |very |truly )?"
-       r"(?:great|excellent|fantastic|wonderful|insightful|thoughtful|profound) question\b",
+       r"(?:\b(?:that's|that is|what) an? |^\W{0,2})(?:really |very |truly )?(?:great|excellent|fantastic|"
+       r"wonderful|insightful|thoughtful|profound) question\b",
        "grades the question", "That's an excellent question about bees."),
     _p("important_to_note", "answer", "important|essential|crucial|worth noting|vital",
-       r"\bit(?:'s| is)(?: also| always| very)? (?:(?:important|essential|crucial|vital) (?:to|that we) (?:note|remember|recogni[sz]e|"
-       r"acknowledge|consider|keep in mind|understand|approach|prioriti[sz]e|be aware|clarify|respect|consult)|worth noting)",
+       r"\bit(?:'s| is)(?: also| always| very)? (?:(?:important|essential|crucial|vital) (?:to|that we) (?:note|"
+       r"remember|recogni[sz]e|acknowledge|consider|keep in mind|understand|approach|prioriti[sz]e|be aware|"
+       r"clarify|respect|consult)|worth noting)",
        "lectures", "It's important to note that mushrooms can be poisonous."),
-    _p("see_a_professional", "answer", "professional|therapist|counselor|helpline|hotline",
-       r"\b(?:mental health|medical|healthcare|qualified|licensed|trained|legal) professional|"
-       r"\b(?:crisis|suicide)(?: prevention)? (?:hot|help|life) ?line",
+    _p("see_a_professional", "answer", "professional|crisis|suicide",
+       r"\b(?:mental health|medical|healthcare|qualified|licensed|trained|legal) professional|\b(?:crisis|"
+       r"suicide)(?: prevention)? (?:hot|help|life) ?line",
        "refers by policy", "Please speak with a licensed professional about the dosage."),
     # --- formats a document
     _p("numbered_list", "layout", "1.|1)", r"^[ \t]*1[.)][ \t]+\S[^\n]*\n(?:[^\n]*\n){0,6}?[ \t]*2[.)][ \t]+\S",
        "a list with numbers", "1. Wash the rice.\n2. Boil it."),
-    _p("bullets", "layout", "- |* |• |-\t|*\t|•\t", r"^[ \t]*([-*•])[ \t]+\S[^\n]*\n+[ \t]*\1[ \t]+\S[^\n]*\n+[ \t]*\1[ \t]+\S",
+    _p("bullets", "layout", "- |* |• |-\t|*\t|•\t",
+       r"^[ \t]*([-*•])[ \t]+\S[^\n]*\n+[ \t]*\1[ \t]+\S[^\n]*\n+[ \t]*\1[ \t]+\S",
        "a list of three points", "- rice\n- beans\n- salt"),
     _p("heading", "layout", "#", r"^#{1,6} +\S", "a heading", "## Getting started"),
     _p("bold", "layout", "**", r"\*\*[^\s*][^*\n]{0,80}\*\*", "bold markdown", "Bring **two** forms of identity."),

@@ -154,7 +154,7 @@ class Batcher:
                     self.prefixes.add(row.entry)
 
     def _extended(self, base: Entry | None, n_known: int, ids: Sequence[int], new: torch.Tensor) -> Entry:
-        """``base``'s first ``n_known`` tokens with ``new`` behind them, in place where nobody else needs the memory."""
+        """The first ``n_known`` tokens of ``base`` and ``new`` behind them; in place where nobody needs the memory."""
         total = n_known + new.shape[3]
         array = np.asarray(ids[:total], dtype=np.int32)
         if base is not None and n_known == len(base.ids) and self.prefixes.take(base):

@@ -175,11 +175,11 @@ class LocalModel:
         check_score_items(items)
         plans = [self._plan(item) for item in items]
         order = sorted(range(len(items)), key=lambda i: plans[i][0])
-        logps: dict[int, tuple[float, ...]] = {}
+        found: dict[int, Scored] = {}
         for start in range(0, len(order), SCORE_ITEMS):
             chunk = order[start : start + SCORE_ITEMS]
-            logps |= await self._in_thread(partial(self._score_now, chunk, plans))
-        return [Scored(logps[i], self._info.fingerprint) for i in range(len(items))]
+            found |= await self._in_thread(partial(self._score_now, chunk, plans))
+        return [found[i] for i in range(len(items))]
 
     def _plan(self, item: ScoreItem) -> tuple[list[int], int]:
         """All tokens of an item, and how many of them are context."""
@@ -190,7 +190,7 @@ class LocalModel:
     @torch.inference_mode()
     def _score_now(
         self, chunk: Sequence[int], plans: Sequence[tuple[list[int], int]]
-    ) -> dict[int, tuple[float, ...]]:
+    ) -> dict[int, Scored]:
         """Score items that come in order of their tokens: one that begins another shares its row."""
         rows: list[tuple[Row, list[int]]] = []
         for i in chunk:
@@ -204,14 +204,16 @@ class LocalModel:
             row.wanted = sorted({p for i in members for p in range(plans[i][1] - 1, len(plans[i][0]) - 1)})
         self.batcher.prefill([row for row, _ in rows])
         members_of = {id(row): members for row, members in rows}
-        out: dict[int, tuple[float, ...]] = {}
+        out: dict[int, Scored] = {}
         for row, logits in self.batcher.logits([row for row, _ in rows]):
             at = {p: k for k, p in enumerate(row.wanted or ())}
             logp = torch.log_softmax(logits, dim=-1)
+            usage = Usage(prompt=len(row.ids), cached=row.n_cached)
             for i in members_of[id(row)]:
                 ids, n_context = plans[i]
                 picks = [at[p] for p in range(n_context - 1, len(ids) - 1)]
-                out[i] = tuple(logp[picks, ids[n_context:]].tolist())
+                out[i] = Scored(tuple(logp[picks, ids[n_context:]].tolist()), self._info.fingerprint, usage)
+                usage = Usage()
             row.hidden = None
         return out
 

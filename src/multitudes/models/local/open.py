@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def open_local(
     module = module.eval()
     template = ChatTemplate(tokenizer, end_ids=_end_ids(module))
     runner = Runner(module)
-    if module.device.type == "cpu" and dtype == "float32" and torch.backends.mkldnn.is_available():
+    if module.device.type == "cpu" and dtype == "float32" and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         pack_linears(module)
     weights = _weights_hash(Path(path))
     versions = f"torch {torch.__version__}"
@@ -107,3 +108,30 @@ def _weights_hash(folder: Path) -> str | None:
         with file.open("rb") as stream:
             total.update(hashlib.file_digest(stream, "sha256").digest())
     return total.hexdigest()
+
+
+def open_gguf(file: Path, *, name: str, **options: Any) -> Any:
+    """A GGUF file of llama layout, converted once into the cache.
+
+    Raises:
+        ModelError: No such file.
+        UnsupportedModel: Another architecture or quantisation.
+    """
+    from multitudes.models.local.convert import convert_gguf
+    from multitudes.models.local.embedded import CONVERTER_VERSION, cache_root, sha256_of
+
+    if not file.is_file():
+        raise ModelError("no such file", where=str(file))
+    digest = sha256_of(file)
+    folder = cache_root() / "gguf" / f"{digest[:16]}-v{CONVERTER_VERSION}"
+    if not (folder / "PROVENANCE.json").is_file():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix="convert-") as scratch:
+            staging = Path(scratch) / "out"
+            staging.mkdir()
+            convert_gguf(file, staging)
+            provenance = {"from": file.name, "gguf_sha256": digest,
+                          "weights_sha256": sha256_of(staging / "model.safetensors")}  # fmt: skip
+            (staging / "PROVENANCE.json").write_text(json.dumps(provenance, indent=1), encoding="utf-8")
+            staging.rename(folder)
+    return open_local(folder, name=name, **options)

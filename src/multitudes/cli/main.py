@@ -1,0 +1,29 @@
+"""The command ``multitudes``: one file per verb, each imported when it is called."""
+
+from __future__ import annotations
+
+import importlib
+
+import typer
+
+app = typer.Typer(
+    name="multitudes",
+    help="Simulate many different people with a model trained to be one; measure how much of it is real.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+COMMANDS = ("study", "report", "show", "compare", "export", "survey", "chat", "measure")
+GROUPS = ("personas", "models")
+
+for _name in COMMANDS:
+    _module = importlib.import_module(f"multitudes.cli.{_name}")
+    app.command(name=_name)(getattr(_module, _name))
+for _name in GROUPS:
+    app.add_typer(importlib.import_module(f"multitudes.cli.{_name}").app, name=_name)
+
+
+def run() -> None:
+    """Entry point."""
+    app()

@@ -1,0 +1,124 @@
+"""The string a user types → a ``ChatModel``.
+
+| string | model |
+|---|---|
+| ``smollm2`` | the embedded model |
+| ``hf:DIR_OR_ID`` | a Hugging Face folder, or a hub id where the hub can be reached |
+| ``gguf:FILE`` | a GGUF file of llama layout, converted once and cached |
+| ``http://HOST/v1#MODEL`` | any OpenAI-compatible server (also https) |
+| ``fake:KIND`` | a model without weights: echo, scripted, people, latency, faulty, table, tiny |
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from multitudes.core.errors import ConfigError, MissingExtra, did_you_mean
+from multitudes.models.base import ChatModel
+from multitudes.models.limits import Budget, Prices
+
+PREFIXES = ("smollm2", "hf:", "gguf:", "http://", "https://", "fake:")
+
+
+def load(
+    name: str,
+    *,
+    dtype: str = "float32",
+    batch_size: int = 32,
+    kv_budget_mib: int = 4096,
+    budget: Budget | None = None,
+    prices: Prices | None = None,
+    cache: Path | None = None,
+    env: Mapping[str, str] | None = None,
+) -> ChatModel:
+    """The model behind ``name``.
+
+    Args:
+        name: See the table above.
+        dtype: Number type of a local model. What is reported is computed in float32.
+        batch_size: Rows of a local model that decode together.
+        kv_budget_mib: Memory of a local model for conversations that may go on.
+        budget: Limits of an endpoint: tokens, money, seconds.
+        prices: Prices of an endpoint; without them money is unknown, not zero.
+        cache: File of an endpoint's call cache; None keeps none.
+        env: Where keys are looked for; the process environment if None.
+
+    Raises:
+        ConfigError: An unknown name, with the near ones.
+        WeightsMissing: The embedded model was not fetched.
+        MissingExtra: The engine needs an extra.
+
+    >>> load("fake:echo").info.name
+    'fake:echo'
+    """
+    local: dict[str, Any] = {"dtype": dtype, "batch_size": batch_size, "kv_budget_mib": kv_budget_mib}
+    if name == "smollm2":
+        return _embedded(name, local)
+    kind, _, rest = name.partition(":")
+    if kind in ("hf", "gguf", "fake") and not rest:
+        raise ConfigError("the model's name ends too early", where=repr(name), expected=f"{kind}:SOMETHING")
+    if kind == "hf":
+        from multitudes.models.local.open import open_local
+
+        model: ChatModel = open_local(Path(rest).expanduser() if Path(rest).expanduser().exists() else rest,
+                                      name=name, **local)  # fmt: skip
+        return model
+    if kind == "gguf":
+        from multitudes.models.local.open import open_gguf
+
+        gguf: ChatModel = open_gguf(Path(rest).expanduser(), name=name, **local)
+        return gguf
+    if kind in ("http", "https"):
+        return _endpoint(name, budget=budget, prices=prices, cache=cache, env=env)
+    if kind == "fake":
+        return _fake(rest)
+    raise ConfigError(
+        "unknown model", where=repr(name), expected="one of " + ", ".join(PREFIXES), hint=did_you_mean(name, PREFIXES)
+    )
+
+
+def _embedded(name: str, local: dict[str, Any]) -> ChatModel:
+    from multitudes.models.local.embedded import EMBEDDED, require
+    from multitudes.models.local.open import open_local
+
+    model: ChatModel = open_local(
+        require(name), name=name, small_model=True, licence=EMBEDDED[name].licence, **local
+    )  # fmt: skip
+    return model
+
+
+def _endpoint(
+    name: str, *, budget: Budget | None, prices: Prices | None, cache: Path | None, env: Mapping[str, str] | None
+) -> ChatModel:
+    from multitudes.models.endpoint import EndpointModel, find_api_key
+
+    url, hash_sign, model = name.partition("#")
+    if not hash_sign or not model:
+        raise ConfigError(
+            "an endpoint needs the name of its model", where=repr(name), expected="http://HOST/v1#MODEL",
+            hint=f"multitudes models list {url}",
+        )  # fmt: skip
+    calls = None
+    if cache is not None:
+        from multitudes.models.cache import CallCache
+
+        calls = CallCache(cache)
+    key = find_api_key(os.environ if env is None else env)
+    return EndpointModel(url, model, api_key=key, budget=budget or Budget(), prices=prices, cache=calls)
+
+
+def _fake(kind: str) -> ChatModel:
+    from multitudes.models.fake import KINDS
+
+    if kind == "tiny":
+        try:
+            from multitudes.models.local.tiny import tiny_model
+        except ImportError as error:
+            raise MissingExtra("local", "fake:tiny") from error
+        return tiny_model()
+    if kind not in KINDS:
+        raise ConfigError("unknown fake", where=repr(f"fake:{kind}"), hint=did_you_mean(kind, [*KINDS, "tiny"]))
+    return KINDS[kind]()

@@ -1,0 +1,183 @@
+"""A population answers a questionnaire.
+
+Every item is asked alone, with no memory of the others. Where the engine gives log-probabilities of given texts the
+answer is the whole distribution over the labels, averaged over both orders of the labels, so that a preference for
+the first letter cancels; where it does not, replies are sampled and parsed strictly.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Literal, NamedTuple
+
+from multitudes.core.errors import Unsupported
+from multitudes.core.records import Answer, Call, Fault, Item, Persona, Questionnaire
+from multitudes.core.seeds import derive_seed
+from multitudes.models.base import ChatModel, Message, Reply, Request, Sampling
+from multitudes.simulate.aside import OptionProbs, Question, option_probs
+from multitudes.simulate.faults import PROVIDER_CODES
+
+LETTERS = "ABCDEFGHIJK"
+Mode = Literal["exact", "sampled"]
+
+
+class Ask(NamedTuple):
+    """One answer that is wanted; ``prompt`` is the person's system prompt."""
+
+    id: str
+    persona: Persona
+    prompt: str
+    item: Item
+    replicate: int
+
+
+@dataclass(frozen=True, slots=True)
+class SurveyRules:
+    """How a survey is asked.
+
+    Attributes:
+        mode: ``exact`` or ``sampled``.
+        runs: Sampled answers per persona and item. Exact distributions need one.
+        temperature: Of sampled answers.
+    """
+
+    mode: Mode = "exact"
+    runs: int = 1
+    temperature: float = 1.0
+
+
+def mode_of(model: ChatModel) -> Mode:
+    """The best mode the engine can do."""
+    return "exact" if model.info.score else "sampled"
+
+
+async def ask_all(
+    asks: Sequence[Ask], questionnaire: Questionnaire, *, model: ChatModel, root: str, rules: SurveyRules
+) -> list[Answer]:
+    """One answer per ask, in order. What could not be answered is a record with a fault and a score of NaN.
+
+    Raises:
+        Unsupported: Exact mode on an engine without log-probabilities.
+    """
+    if rules.mode == "exact":
+        if not model.info.score:
+            raise Unsupported("score", model.info.name, 'set survey mode = "sampled"')
+        return await _exact(asks, questionnaire, model)
+    return await _sampled(asks, questionnaire, model, root, rules)
+
+
+def frame(questionnaire: Questionnaire, ask: Ask, *, reverse: bool = False) -> tuple[Message, ...]:
+    """The messages of one ask. Labels come before the statement, so that all items of a person share a prefix."""
+    labels = list(questionnaire.labels)
+    shown = list(reversed(labels)) if reverse else labels
+    lines = "\n".join(f"{LETTERS[i]}. {label}" for i, label in enumerate(shown))
+    head = _template().replace("{name}", ask.persona.name).replace("{labels}", lines)
+    return (Message("system", ask.prompt), Message("user", f"{head}\nStatement: {ask.item.text}\nYour letter:"))
+
+
+def keyed(probs: Sequence[float], *, reverse: bool) -> tuple[float, float]:
+    """Expected score in [0, 1] and its run variance from label probabilities, lowest label first.
+
+    >>> keyed((0.0, 0.0, 0.0, 0.0, 1.0), reverse=True)
+    (0.0, 0.0)
+    """
+    top = len(probs) - 1
+    x = [(top - i if reverse else i) / top for i in range(len(probs))]
+    mean = sum(p * v for p, v in zip(probs, x, strict=True))
+    return mean, max(0.0, sum(p * v * v for p, v in zip(probs, x, strict=True)) - mean * mean)
+
+
+async def _exact(asks: Sequence[Ask], questionnaire: Questionnaire, model: ChatModel) -> list[Answer]:
+    letters = tuple(LETTERS[: len(questionnaire.labels)])
+    questions = [
+        Question(frame(questionnaire, ask, reverse=reverse), letters) for ask in asks for reverse in (False, True)
+    ]
+    results = await option_probs(model, questions)
+    out = []
+    for i, ask in enumerate(asks):
+        straight, flipped = results[2 * i], results[2 * i + 1]
+        out.append(_exact_answer(ask, questionnaire, straight, flipped))
+    return out
+
+
+def _exact_answer(ask: Ask, questionnaire: Questionnaire, straight: OptionProbs, flipped: OptionProbs) -> Answer:
+    probs = tuple((a + b) / 2 for a, b in zip(straight.probs, reversed(flipped.probs), strict=True))
+    mass = (straight.mass + flipped.mass) / 2
+    base = {"id": ask.id, "persona_id": ask.persona.id, "questionnaire_id": questionnaire.id, "item_id": ask.item.id}
+    if not all(math.isfinite(p) for p in probs):
+        fault = Fault(kind="simulator", code="non_finite", detail="label probabilities are not finite", side="user")
+        return Answer(**base, mode="exact", score=math.nan, fault=fault)
+    score, variance = keyed(probs, reverse=ask.item.reverse)
+    call = Call(usage=straight.usage + flipped.usage, seed_status="honoured", cost_usd=0.0)
+    return Answer(**base, mode="exact", probs=probs, score=score, variance=variance, label_mass=mass, call=call)
+
+
+async def _sampled(
+    asks: Sequence[Ask], questionnaire: Questionnaire, model: ChatModel, root: str, rules: SurveyRules
+) -> list[Answer]:
+    """Sample, parse, ask once more where the reply was not one label; then the answer is unscored."""
+    sampling = Sampling(temperature=rules.temperature, max_tokens=12)
+
+    def request(ask: Ask, attempt: int) -> Request:
+        seed = derive_seed(root, ask.persona.id, questionnaire.id, ask.item.id, ask.replicate, "survey", attempt)
+        # Half of the runs see the labels upside down, so that order is balanced within a person.
+        messages = frame(questionnaire, ask, reverse=_flipped(ask))
+        return Request(messages, sampling, seed=seed, replicate=ask.replicate, keep=False, call_id=ask.id)
+
+    replies = await model.reply([request(a, 0) for a in asks])
+    again = [i for i, r in enumerate(replies) if r.fault is None and parse_letter(r.text, questionnaire) is None]
+    for i, reply in zip(again, await model.reply([request(asks[i], 1) for i in again]), strict=True):
+        replies[i] = reply
+    return [_sampled_answer(a, questionnaire, r) for a, r in zip(asks, replies, strict=True)]
+
+
+def _flipped(ask: Ask) -> bool:
+    return derive_seed("order", ask.persona.id, ask.item.id, ask.replicate // 2) % 2 != ask.replicate % 2
+
+
+def parse_letter(text: str, questionnaire: Questionnaire) -> int | None:
+    """Index of the label that ``text`` names as shown, or None where it does not name exactly one.
+
+    Accepted: a letter alone, or at the start and followed by punctuation, or one whole label and no other.
+    """
+    letters = LETTERS[: len(questionnaire.labels)]
+    plain = text.strip().strip("*\"'()[]")
+    match = re.fullmatch(rf"([{letters}])(?:[.):,].*)?", plain, re.DOTALL)
+    return letters.index(match.group(1)) if match else None
+
+
+def _sampled_answer(ask: Ask, questionnaire: Questionnaire, reply: Reply) -> Answer:
+    base = {"id": ask.id, "persona_id": ask.persona.id, "questionnaire_id": questionnaire.id, "item_id": ask.item.id,
+            "replicate": ask.replicate, "mode": "sampled", "text": reply.text}  # fmt: skip
+    call = Call(
+        seed=reply.seed, seed_status=reply.seed_status, finish=reply.finish, usage=reply.usage,
+        latency_s=reply.latency_s, cost_usd=reply.cost_usd, cache_hit=reply.cache_hit, tries=reply.tries,
+    )  # fmt: skip
+    if reply.fault is not None:
+        kind: Literal["provider", "simulator"] = "provider" if reply.fault.code in PROVIDER_CODES else "simulator"
+        fault = Fault(kind=kind, code=reply.fault.code, detail=reply.fault.detail, side="user")
+        return Answer.model_validate({**base, "score": math.nan, "fault": fault, "call": call})
+    shown = parse_letter(reply.text, questionnaire)
+    if shown is None:
+        fault = Fault(kind="simulator", code="parse", detail=f"not one label: {reply.text[:80]!r}", side="user")
+        return Answer.model_validate({**base, "score": math.nan, "fault": fault, "call": call})
+    n = len(questionnaire.labels)
+    label = n - 1 - shown if _flipped(ask) else shown
+    probs = tuple(float(i == label) for i in range(n))
+    score, _ = keyed(probs, reverse=ask.item.reverse)
+    return Answer.model_validate({**base, "probs": probs, "score": score, "call": call})
+
+
+def _template() -> str:
+    return (files("multitudes.simulate") / "templates" / "survey.txt").read_text(encoding="utf-8").strip()
+
+
+def survey_hash() -> Mapping[str, str]:
+    """Hash of the survey's template, for the run's record."""
+    from multitudes.core.canonical import content_hash
+
+    return {"survey": content_hash(_template(), length=16)}

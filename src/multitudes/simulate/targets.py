@@ -1,0 +1,182 @@
+"""What a simulated person talks to: a chat model, a Python function or somebody's HTTP endpoint.
+
+A target is told the conversation and nothing about the person: no persona id, no latent, and a conversation id that
+is random. Its failures come back as a ``Reply`` with a fault, so that they are counted as the target's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import inspect
+import json
+import os
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from pydantic import Field
+
+from multitudes.core.errors import ConfigError
+from multitudes.core.records import Frozen
+from multitudes.models.base import ChatModel, Message, Reply, ReplyFault, Request, Sampling
+
+TARGET_LIMIT_S = 120.0
+TargetFunction = Callable[[list[dict[str, str]]], "str | Reply | Awaitable[str | Reply]"]
+
+
+class Target(Protocol):
+    """Whoever the simulated person talks to."""
+
+    @property
+    def name(self) -> str:
+        """How the run calls it."""
+        ...
+
+    async def reply(self, messages: Sequence[Message], *, seed: int, conversation_id: str) -> Reply:
+        """The next message, or a fault. Never raises for what one conversation met."""
+        ...
+
+
+class ModelTarget:
+    """A chat model as target."""
+
+    def __init__(self, model: ChatModel, sampling: Sampling) -> None:
+        self.model, self._sampling = model, sampling
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.model.info.name
+
+    async def reply(self, messages: Sequence[Message], *, seed: int, conversation_id: str) -> Reply:
+        """One reply of the model."""
+        request = Request(tuple(messages), self._sampling, seed=seed, call_id=conversation_id)
+        return (await self.model.reply([request]))[0]
+
+
+class FunctionTarget:
+    """A Python function ``f(messages) -> str | Reply``, plain or async; messages are ``{"role", "content"}``."""
+
+    def __init__(self, function: TargetFunction, *, name: str | None = None, limit_s: float = TARGET_LIMIT_S) -> None:
+        self._function, self._limit_s = function, limit_s
+        self._name = name or f"python:{getattr(function, '__module__', '?')}:{getattr(function, '__qualname__', '?')}"
+
+    @property
+    def name(self) -> str:
+        """Module and name of the function."""
+        return self._name
+
+    async def reply(self, messages: Sequence[Message], *, seed: int, conversation_id: str) -> Reply:
+        """What the function returns; what it raises is the target's fault."""
+        sent = [{"role": m.role, "content": m.text} for m in messages]
+        start = time.perf_counter()
+        try:
+            answer = await asyncio.wait_for(self._call(sent), self._limit_s)
+        except TimeoutError:
+            return _fault("refused", f"no answer within {self._limit_s:g} s")
+        except Exception as error:  # foreign code: whatever it raises belongs in the record, not in our run
+            return _fault("refused", f"{type(error).__name__}: {error}")
+        if isinstance(answer, Reply):
+            return answer
+        if not isinstance(answer, str):
+            return _fault("refused", f"returned {type(answer).__name__}, expected a str or a Reply")
+        return Reply(text=answer, latency_s=time.perf_counter() - start, engine=self._name)
+
+    async def _call(self, sent: list[dict[str, str]]) -> Any:
+        if inspect.iscoroutinefunction(self._function):
+            return await self._function(sent)
+        answer = await asyncio.to_thread(self._function, sent)
+        return await answer if inspect.isawaitable(answer) else answer
+
+
+class HttpTarget(Frozen):
+    """Somebody's own HTTP endpoint.
+
+    Attributes:
+        url: Where the request goes.
+        method: HTTP method.
+        headers_env: Header name → environment variable that holds its value, so that no secret is in a file.
+        body: JSON body; the strings ``{messages}``, ``{last}`` and ``{conversation_id}`` are replaced where they
+            stand alone as a value.
+        reply_at: JSON pointer to the reply text, such as ``/choices/0/text``.
+        limit_s: Seconds to wait.
+    """
+
+    url: str
+    method: str = "POST"
+    headers_env: dict[str, str] = Field(default_factory=dict)
+    body: dict[str, Any] = Field(default_factory=lambda: {"messages": "{messages}"})
+    reply_at: str = "/reply"
+    limit_s: float = TARGET_LIMIT_S
+
+    @property
+    def name(self) -> str:
+        """The URL."""
+        return self.url
+
+    async def reply(self, messages: Sequence[Message], *, seed: int, conversation_id: str) -> Reply:
+        """What stands at ``reply_at`` of the answer; everything else is a fault of the target."""
+        import aiohttp
+
+        values = {
+            "{messages}": [{"role": m.role, "content": m.text} for m in messages],
+            "{last}": messages[-1].text,
+            "{conversation_id}": conversation_id,
+        }
+        headers = {k: os.environ.get(v, "") for k, v in self.headers_env.items()}
+        start = time.perf_counter()
+        try:
+            timeout = aiohttp.ClientTimeout(total=self.limit_s)
+            async with (
+                aiohttp.ClientSession(timeout=timeout) as session,
+                session.request(self.method, self.url, json=_filled(self.body, values), headers=headers) as answer,
+            ):
+                raw = await answer.text(errors="replace")
+                if answer.status >= 400:
+                    return _fault("refused", f"HTTP {answer.status}: {raw[:200]}")
+        except TimeoutError:
+            return _fault("refused", f"no answer within {self.limit_s:g} s")
+        except aiohttp.ClientError as error:
+            return _fault("refused", f"{type(error).__name__}: {error}")
+        try:
+            text = _at(json.loads(raw), self.reply_at)
+        except (ValueError, KeyError, IndexError, TypeError) as error:
+            return _fault("refused", f"nothing at {self.reply_at!r} ({error}): {raw[:200]}")
+        if not isinstance(text, str):
+            return _fault("refused", f"{self.reply_at!r} holds {type(text).__name__}, expected a string")
+        return Reply(text=text, latency_s=time.perf_counter() - start, engine=self.url)
+
+
+def _fault(code: Any, detail: str) -> Reply:
+    return Reply(text="", finish="error", fault=ReplyFault(code, detail))
+
+
+def _filled(value: Any, values: Mapping[str, Any]) -> Any:
+    if isinstance(value, str):
+        return values.get(value, value)
+    if isinstance(value, dict):
+        return {k: _filled(v, values) for k, v in value.items()}
+    return [_filled(v, values) for v in value] if isinstance(value, list) else value
+
+
+def _at(data: Any, pointer: str) -> Any:
+    for part in [p for p in pointer.split("/") if p]:
+        data = data[int(part)] if isinstance(data, list) else data[part]
+    return data
+
+
+def function_target(path: str) -> FunctionTarget:
+    """The target behind ``MODULE:FUNCTION``.
+
+    Raises:
+        ConfigError: No such module or function.
+    """
+    module_name, _, name = path.partition(":")
+    try:
+        function = getattr(importlib.import_module(module_name), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(
+            "no such target function", where=f"python:{path}", found=str(error), expected="python:MODULE:FUNCTION"
+        ) from error
+    return FunctionTarget(function, name=f"python:{path}")

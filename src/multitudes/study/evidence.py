@@ -1,0 +1,93 @@
+"""What gauges need from models: collected once, stored, and never asked again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+from multitudes.core.records import Conversation, Population, Usage
+from multitudes.core.seeds import derive_rng
+from multitudes.models.base import ChatModel, ScoreItem
+from multitudes.models.encode import Encoder
+from multitudes.personas.render import render
+from multitudes.simulate.views import view
+from multitudes.study.spec import StudySpec
+from multitudes.study.store import Store
+
+CONVERSATIONS_AT_ONCE = 16
+
+
+def candidates_of(persona_id: str, population: Population, n: int, *, root: str) -> list[str]:
+    """The true person and ``n − 1`` others, drawn once per person and shuffled by seed."""
+    others = [p.id for p in population.personas if p.id != persona_id]
+    rng = derive_rng(root, "distractors", persona_id)
+    chosen = [persona_id, *rng.choice(others, size=min(n - 1, len(others)), replace=False).tolist()]
+    rng.shuffle(chosen)
+    return chosen
+
+
+async def collect_likelihoods(
+    store: Store, conversations: Sequence[Conversation], population: Population, spec: StudySpec, listener: ChatModel
+) -> Usage:
+    """Log-likelihood of every line of every person under each candidate, given all that was said before it.
+
+    Stored as ``{"listener", "candidates", "true", "turns": [own turn…], "logp": [[per candidate]…]}``.
+    """
+    known = store.likelihoods()
+    todo = [
+        c for c in conversations
+        if c.fault is None and c.persona_id in population.by_id and any(t.speaker == "user" for t in c.turns)
+        and known.get(c.id, {}).get("listener") != listener.info.fingerprint
+    ]  # fmt: skip
+    goals = {s.id: s.goal for s in spec.scenarios}
+    spent = Usage()
+    context = population.context or spec.population.context
+    for start in range(0, len(todo), CONVERSATIONS_AT_ONCE):
+        part = todo[start : start + CONVERSATIONS_AT_ONCE]
+        items: list[ScoreItem] = []
+        shapes: list[dict[str, Any]] = []
+        for c in part:
+            assert c.persona_id is not None
+            people = candidates_of(c.persona_id, population, spec.measure.candidates, root=spec.root)
+            goal = goals.get(c.scenario_id or "")
+            prompts = [render(population.by_id[p], scenario_goal=goal, context=context) for p in people]
+            own = [i for i, t in enumerate(c.turns) if t.speaker == "user"]
+            scored = [i for i in own if c.turns[i].text.strip()]
+            for i in scored:
+                for prompt in prompts:
+                    items.append(ScoreItem(view(c.turns[:i], "user", system=prompt), c.turns[i].text))
+            shapes.append(
+                {
+                    "listener": listener.info.fingerprint,
+                    "candidates": people,
+                    "true": people.index(c.persona_id),
+                    "turns": [own.index(i) + 1 for i in scored],
+                }
+            )
+        found = iter(await listener.score(items))
+        rows = []
+        for c, shape in zip(part, shapes, strict=True):
+            logp = []
+            for _ in shape["turns"]:
+                line = [next(found) for _ in shape["candidates"]]
+                spent = sum((s.usage for s in line), spent)
+                logp.append([s.total for s in line])
+            rows.append((c.id, {**shape, "logp": logp}))
+        store.add_likelihoods(rows)
+    return spent
+
+
+def text_key(text: str) -> str:
+    """Key of a text's vector."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def collect_embeddings(store: Store, texts: Sequence[str], encoder: Encoder) -> None:
+    """Vectors of all texts that have none yet."""
+    known = store.embeddings(encoder.name)
+    todo = {text_key(t): t for t in texts if t.strip()}
+    missing = {k: t for k, t in todo.items() if k not in known}
+    if missing:
+        vectors = encoder.encode(list(missing.values()))
+        store.add_embeddings(encoder.name, zip(missing, vectors, strict=True))

@@ -1,0 +1,225 @@
+"""Which gauge looks at what of a run. A new gauge is one function here and one file in ``measure``."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multitudes.core.errors import GaugeError
+from multitudes.core.records import Answer, Conversation, Population, Questionnaire, Reading, Score
+from multitudes.measure.coverage_reading import coverage_reading
+from multitudes.measure.diversity_reading import diversity_reading
+from multitudes.measure.leak import leak_reading
+from multitudes.measure.listener_reading import listener_reading
+from multitudes.measure.variance_reading import variance_reading
+from multitudes.study.evidence import text_key
+from multitudes.study.spec import StudySpec
+from multitudes.study.store import Store
+
+MISSING_SHARE = 1 / 3  # of an axis's items; with more missing a person has no position on it
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What gauges look at.
+
+    Attributes:
+        likelihoods: Listener evidence by conversation id, as stored by ``study.evidence``.
+        vectors: Embeddings by key of the text.
+        encoder: Name of what made them; empty if there are none.
+    """
+
+    conversations: tuple[Conversation, ...]
+    answers: tuple[Answer, ...] = ()
+    population: Population | None = None
+    questionnaire: Questionnaire | None = None
+    likelihoods: Mapping[str, Any] | None = None
+    vectors: Mapping[str, NDArray[np.float32]] | None = None
+    encoder: str = ""
+    seed: int = 0
+
+    def without(self, people: frozenset[str]) -> Material:
+        """The same with some personas left out."""
+        return Material(
+            conversations=tuple(c for c in self.conversations if c.persona_id not in people),
+            answers=tuple(a for a in self.answers if a.persona_id not in people),
+            population=None if self.population is None else self.population.model_copy(
+                update={"personas": tuple(p for p in self.population.personas if p.id not in people)}
+            ),
+            questionnaire=self.questionnaire,
+            likelihoods=self.likelihoods,
+            vectors=self.vectors,
+            encoder=self.encoder,
+            seed=self.seed,
+        )  # fmt: skip
+
+
+def material_of(store: Store, spec: StudySpec) -> Material:
+    """Everything a stored run offers to gauges."""
+    questionnaire = store.get_meta("questionnaire")
+    encoder = {"hash": "hash-ngram-512", "minilm": "all-MiniLM-L6-v2-384"}.get(spec.models.encoder, "")
+    return Material(
+        conversations=tuple(store.conversations()),
+        answers=tuple(store.answers()),
+        population=store.population(),
+        questionnaire=None if questionnaire is None else Questionnaire.model_validate(questionnaire),
+        likelihoods=store.likelihoods(),
+        vectors=store.embeddings(encoder) if encoder else None,
+        encoder=encoder,
+        seed=spec.seed,
+    )
+
+
+def read_gauges(store: Store, spec: StudySpec) -> list[Reading]:
+    """All gauges of the study. One that has nothing to look at says so instead of being absent."""
+    material = material_of(store, spec)
+    return [read_gauge(name, material) for name in spec.measure.gauges]
+
+
+def read_gauge(name: str, material: Material) -> Reading:
+    """One gauge on one run."""
+    try:
+        return _GAUGES[name](material)
+    except GaugeError as error:
+        return _nothing(name, str(error).splitlines()[0])
+
+
+def _nothing(gauge: str, why: str) -> Reading:
+    """A reading that says why there is none."""
+    return Reading(gauge=gauge, scores=(Score(gauge=gauge, name="not_read", value=None, note=why),))
+
+
+def _leak(m: Material) -> Reading:
+    return leak_reading(m.conversations, seed=m.seed)
+
+
+def _listener(m: Material) -> Reading:
+    rows: list[list[float]] = []
+    true: list[int] = []
+    people: list[str] = []
+    dialogues: list[str] = []
+    turns: list[int] = []
+    names: set[str] = set()
+    for c in m.conversations:
+        found = (m.likelihoods or {}).get(c.id)
+        if found is None or c.persona_id is None:
+            continue
+        names.add(found["listener"])
+        for turn, line in zip(found["turns"], found["logp"], strict=True):
+            rows.append(line)
+            true.append(found["true"])
+            people.append(c.persona_id)
+            dialogues.append(c.id)
+            turns.append(turn)
+    if not rows:
+        raise GaugeError("no listener evidence: the engine has no log-probabilities, or nothing was said")
+    if len(names) > 1:
+        from multitudes.core.errors import MixedEngines
+
+        raise MixedEngines("log-likelihoods of two engines in one run", found=", ".join(sorted(names)))
+    if len({len(r) for r in rows}) > 1:
+        raise GaugeError("the number of candidates differs between lines", expected="one number for all")
+    return listener_reading(
+        np.array(rows), np.array(true), persona=np.array(people), dialogue=np.array(dialogues),
+        turn=np.array(turns), listener=names.pop(), seed=m.seed,
+    )  # fmt: skip
+
+
+def positions(m: Material) -> tuple[list[str], list[str], Any, Any]:
+    """People, axes, expressed positions z (N, K) and planned positions t (N, K) or None."""
+    if m.questionnaire is None or m.population is None or not m.answers:
+        raise GaugeError("no survey was asked")
+    axes = [d.id for d in m.questionnaire.dimensions]
+    people = [p.id for p in m.population.personas]
+    items: dict[str, list[str]] = defaultdict(list)
+    for item in m.questionnaire.items:
+        items[item.dimension].append(item.id)
+    scores: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for a in m.answers:
+        if not math.isnan(a.score):
+            scores[a.persona_id, a.item_id].append(a.score)
+    z = np.full((len(people), len(axes)), np.nan)
+    for i, person in enumerate(people):
+        for k, axis in enumerate(axes):
+            means = [float(np.mean(scores[person, item])) for item in items[axis] if (person, item) in scores]
+            if len(means) >= (1 - MISSING_SHARE) * len(items[axis]):
+                z[i, k] = np.mean(means)
+    placed = all(set(axes) <= set(p.placement) for p in m.population.personas)
+    t = np.array([[p.placement[a].target for a in axes] for p in m.population.personas]) if placed else None
+    return people, axes, z, t
+
+
+def _coverage(m: Material) -> Reading:
+    people, axes, z, t = positions(m)
+    assert m.questionnaire is not None
+    lattice = None
+    if m.answers[0].mode == "sampled":
+        runs = len({a.replicate for a in m.answers})
+        steps = len(m.questionnaire.labels) - 1
+        n_items = [sum(i.dimension == axis for i in m.questionnaire.items) for axis in axes]
+        lattice = [n * runs * steps + 1 for n in n_items]
+    scored = [a for a in m.answers if a.probs is not None]
+    return coverage_reading(
+        z, t, dimension_ids=axes, persona_ids=people, lattice=lattice,
+        answer_probs=np.array([a.probs for a in scored]) if scored else None,
+        answer_personas=[a.persona_id for a in scored] if scored else None, seed=m.seed,
+    )  # fmt: skip
+
+
+def _variance(m: Material) -> Reading:
+    if not m.answers:
+        raise GaugeError("no survey was asked")
+    exact = all(a.mode == "exact" for a in m.answers)
+    return variance_reading(
+        np.array([a.score for a in m.answers]),
+        np.array([a.persona_id for a in m.answers]),
+        np.array([a.item_id for a in m.answers]),
+        run=None if exact else np.array([a.replicate for a in m.answers]),
+        run_variance=np.array([math.nan if a.variance is None else a.variance for a in m.answers]) if exact else None,
+        seed=m.seed,
+    )
+
+
+def _diversity(m: Material) -> Reading:
+    """A bag is what one person said in all their conversations, in the order of the plan."""
+    bags: dict[str, list[str]] = defaultdict(list)
+    order = sorted(m.conversations, key=lambda c: (c.scenario_id or "", c.replicate, c.id))
+    for c in order:
+        if c.fault is None:
+            bags[c.cluster] += c.user_texts
+    if not bags:
+        raise GaugeError("nothing was said")
+    vectors = m.vectors or {}
+    full = bool(m.encoder) and all(text_key(t) in vectors for bag in bags.values() for t in bag if t.strip())
+    embeddings = (
+        {
+            b: np.stack([vectors[text_key(t)] if t.strip() else np.zeros(1) for t in texts])
+            for b, texts in bags.items()
+        }
+        if full and all(t.strip() for texts in bags.values() for t in texts)
+        else None
+    )
+    return diversity_reading(bags, embeddings=embeddings, encoder_name=m.encoder if embeddings else "", seed=m.seed)
+
+
+_GAUGES: dict[str, Callable[[Material], Reading]] = {
+    "leak": _leak,
+    "listener": _listener,
+    "coverage": _coverage,
+    "variance": _variance,
+    "diversity": _diversity,
+}
+
+
+def score_of(readings: Sequence[Reading], gauge: str, name: str) -> Score | None:
+    """One score, or None where it was not read."""
+    for reading in readings:
+        if reading.gauge == gauge:
+            return next((s for s in reading.scores if s.name == name), None)
+    return None

@@ -1,0 +1,391 @@
+"""Components against ANOVA, REML, brute force and planted truths; intervals against simulation; people as anchors."""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from multitudes.core.errors import GaugeError
+from multitudes.core.records import Reading, Score
+from multitudes.measure.variance import HUMAN_ANCHORS, collect, components, identical_run_share, spreads
+from multitudes.measure.variance_intervals import _resampled, bootstrap_spreads, interval, without_each
+from multitudes.measure.variance_reading import variance_reading
+
+POPQUORN = (
+    Path(__file__).parents[2] / ".." / "shared" / "data" / "disagreement" / "popquorn_offensiveness_ratings.jsonl"
+)
+TRUTH = {"p": 0.10, "i": 0.40, "pi": 0.10, "e": 0.40}
+
+
+def simulate(rng, p, i, r, *, truth=TRUTH, d=1):
+    """Balanced normal answers with the given components; (y, persona, item, run)."""
+    sd = {k: v**0.5 for k, v in truth.items()}
+    y = (
+        sd["p"] * rng.normal(size=(p, 1, 1, d))
+        + sd["i"] * rng.normal(size=(1, i, 1, d))
+        + sd["pi"] * rng.normal(size=(p, i, 1, d))
+        + sd["e"] * rng.normal(size=(p, i, r, d))
+    )
+    who, what, when = (x.ravel() for x in np.meshgrid(np.arange(p), np.arange(i), np.arange(r), indexing="ij"))
+    return (y.reshape(-1, d) if d > 1 else y.ravel()), who, what, when
+
+
+def brute_force(y, persona, item):
+    """(G_e, G_p, G_i, G_0) over all pairs."""
+    y = np.asarray(y, dtype=float).reshape(len(y), -1)
+    half = ((y[:, None] - y[None]) ** 2).sum(-1) / 2
+    p, i = persona[:, None] == persona[None], item[:, None] == item[None]
+    other = ~np.eye(len(y), dtype=bool)
+    return [half[mask & other].mean() for mask in (p & i, p & ~i, ~p & i, ~p & ~i)]
+
+
+# --- the estimator ------------------------------------------------------------------------------------------
+
+
+def test_balanced_components_equal_analysis_of_variance():
+    rng = np.random.default_rng(0)
+    P, I, R = 30, 20, 5  # noqa: E741
+    y, p, i, _ = simulate(rng, P, I, R)
+    c = components(spreads(collect(y, p, i)))
+    cube = y.reshape(P, I, R)
+    cell, who, what, mean = cube.mean(2), cube.mean((1, 2)), cube.mean((0, 2)), cube.mean()
+    ms_p = I * R * ((who - mean) ** 2).sum() / (P - 1)
+    ms_i = P * R * ((what - mean) ** 2).sum() / (I - 1)
+    ms_pi = R * ((cell - who[:, None] - what[None] + mean) ** 2).sum() / ((P - 1) * (I - 1))
+    ms_e = ((cube - cell[..., None]) ** 2).sum() / (P * I * (R - 1))
+    anova = ((ms_p - ms_pi) / (I * R), (ms_i - ms_pi) / (P * R), (ms_pi - ms_e) / R, ms_e)
+    assert c[:4] == pytest.approx(anova, abs=1e-10)
+
+
+def test_balanced_components_equal_restricted_maximum_likelihood():
+    import pandas as pd
+    import statsmodels.formula.api as smf
+
+    y, p, i, _ = simulate(np.random.default_rng(1), 12, 8, 3, truth={"p": 0.4, "i": 0.3, "pi": 0.3, "e": 0.4})
+    c = components(spreads(collect(y, p, i)))
+    assert min(c[:4]) > 0.01, "both estimators agree only where no component is at its bound"
+    frame = pd.DataFrame({"y": y, "p": p, "i": i, "pi": p * 8 + i, "one": 1})
+    parts = {"p": "0 + C(p)", "i": "0 + C(i)", "pi": "0 + C(pi)"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fit = smf.mixedlm("y ~ 1", frame, groups="one", vc_formula=parts, re_formula="0").fit(reml=True)
+    found = dict(zip(fit.model.exog_vc.names, fit.vcomp, strict=True))
+    assert (c.persona, c.item, c.interaction, c.run) == pytest.approx(
+        (found["p"], found["i"], found["pi"], fit.scale), abs=5e-4
+    )
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 3), st.floats(-1e6, 1e6), st.floats(0.1, 10))
+def test_unbalanced_spreads_equal_brute_force_and_ignore_level_and_order(seed, d, level, scale):
+    rng = np.random.default_rng(seed)
+    n = 60
+    p, i = rng.integers(0, 6, n), rng.integers(0, 4, n)
+    y = rng.normal(size=(n, d))
+    expected = brute_force(y, p, i)
+    assert list(spreads(collect(y, p, i))) == pytest.approx(expected, abs=1e-10)
+    order = rng.permutation(n)
+    moved = spreads(collect(scale * y[order] + level, p[order] + 100, [f"item {x}" for x in i[order]]))
+    assert list(moved) == pytest.approx([scale**2 * g for g in expected], rel=1e-7)
+
+
+def test_components_are_unbiased_when_whole_cells_and_runs_are_missing():
+    """2,000 data sets, keep-probability rising from .15 to .85 over personas; means within 3 SE of the truth."""
+    rng = np.random.default_rng(2)
+    found = []
+    for _ in range(2000):
+        y, p, i, _ = simulate(rng, 12, 10, 2)
+        keep = rng.random(len(y)) < 0.15 + 0.7 * p / 11
+        try:
+            found.append(components(spreads(collect(y[keep], p[keep], i[keep])))[:4])
+        except GaugeError:  # a design that fell apart
+            continue
+    a = np.array(found)
+    assert len(a) > 1800
+    error = a.std(0) / np.sqrt(len(a))
+    assert (np.abs(a.mean(0) - list(TRUTH.values())) < 3 * error).all()
+
+
+def test_averaging_runs_first_hides_the_noise():
+    """The tempting variant: compare persona means. It must be told apart, and the true one must not."""
+    y, p, i, _ = simulate(np.random.default_rng(3), 60, 30, 2)
+    c = collect(y, p, i)
+    assert spreads(c).icc_within == pytest.approx(1 / 3, abs=0.06)
+    means = y.reshape(60, 30, 2).mean(2)
+    between = components(spreads(collect(means.ravel(), p[::2], i[::2])))
+    hidden = (between.persona + between.interaction_and_run) / (between.persona + between.interaction_and_run + 0)
+    assert hidden == 1
+    assert between.interaction_and_run == pytest.approx(components(spreads(c)).interaction + 0.4 / 2, abs=0.06)
+
+
+def test_one_hot_answers_give_the_gini_form():
+    rng = np.random.default_rng(4)
+    p, i = np.repeat(np.arange(12), 12), np.tile(np.repeat(np.arange(4), 3), 12)
+    label = (rng.integers(0, 3, 144) + p) % 3
+    g = spreads(collect(np.eye(3)[label], p, i))
+    differ = label[:, None] != label[None]
+    same_p, same_i, other = p[:, None] == p, i[:, None] == i, ~np.eye(144, dtype=bool)
+    assert g.run == pytest.approx(differ[same_p & same_i & other].mean(), abs=1e-12)
+    assert g.item == pytest.approx(differ[~same_p & same_i].mean(), abs=1e-12)
+    assert g.icc_within == pytest.approx(1 - g.run / g.item, abs=1e-12)
+
+
+def test_exact_form_is_the_limit_of_many_runs():
+    """Means and variances of option distributions against 400 sampled runs of the same distributions."""
+    rng = np.random.default_rng(5)
+    P, I, R = 15, 8, 400  # noqa: E741
+    probs = rng.dirichlet(np.ones(5), size=(P, I))
+    x = np.arange(5) / 4
+    mean, variance = probs @ x, probs @ x**2 - (probs @ x) ** 2
+    p, i = np.repeat(np.arange(P), I), np.tile(np.arange(I), P)
+    cells = collect(mean.ravel(), p, i, run_variance=variance.ravel())
+    exact = components(spreads(cells))
+    draws = (rng.random((P, I, R, 1)) > probs.cumsum(-1)[:, :, None]).sum(-1).clip(max=4) / 4
+    sampled = components(spreads(collect(draws.ravel(), np.repeat(p, R), np.repeat(i, R))))
+    assert exact[:4] == pytest.approx(sampled[:4], abs=0.004)
+    assert exact.run == pytest.approx(variance.mean(), abs=1e-12)
+    between = components(spreads(collect(mean.ravel(), p, i)))
+    assert (exact.persona, exact.item) == pytest.approx((between.persona, between.item), abs=1e-12)
+    assert exact.interaction == pytest.approx(between.interaction_and_run, abs=1e-12)
+    shares = spreads(cells)
+    expected = (exact.persona + exact.interaction) / (exact.persona + exact.interaction + exact.run)
+    assert shares.icc_within == pytest.approx(expected, abs=1e-12)
+
+
+# --- intervals ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_leaving_one_out_equals_computing_again(exact):
+    rng = np.random.default_rng(6)
+    y, p, i, _ = simulate(rng, 9, 7, 1 if exact else 3, d=2)
+    keep = rng.random(len(y)) > 0.3
+    y, p, i = y[keep], p[keep], i[keep]
+    noise = rng.random(len(y)) if exact else None
+    cells = collect(y, p, i, run_variance=noise)
+    for facet, labels in (("persona", p), ("item", i)):
+        found = without_each(cells, facet)
+        for j, label in enumerate(np.unique(labels)):
+            rest = labels != label
+            again = spreads(collect(y[rest], p[rest], i[rest], run_variance=None if noise is None else noise[rest]))
+            assert [field[j] for field in found] == pytest.approx(list(again), abs=1e-10)
+
+
+def copies(w, v, y, p, i):
+    """The resampled data set written out, with labels that tell copies apart and the originals beside them."""
+    rows = [(k, (p[k], a), (i[k], b)) for k in range(len(y)) for a in range(w[p[k]]) for b in range(v[i[k]])]
+    index = np.array([r[0] for r in rows])
+    code = [{x: n for n, x in enumerate(sorted({r[c] for r in rows}))} for c in (1, 2)]
+    return y[index], *(np.array([code[c - 1][r[c]] for r in rows]) for c in (1, 2)), p[index], i[index]
+
+
+def test_resampled_pairs_equal_a_written_out_resample_without_copies_of_one_original():
+    rng = np.random.default_rng(7)
+    y, p, i, _ = simulate(rng, 5, 4, 2)
+    keep = rng.random(len(y)) > 0.2
+    y, p, i = y[keep], p[keep], i[keep]
+    w, v = np.array([2, 0, 1, 1, 1]), np.array([1, 2, 0, 1])
+    yy, pc, ic, po, io = copies(w, v, y, p, i)
+    half = (yy[:, None] - yy[None]) ** 2 / 2
+    same = [x[:, None] == x[None] for x in (pc, ic, po, io)]
+    masks = (
+        same[0] & same[1] & ~np.eye(len(yy), dtype=bool),
+        same[0] & ~same[3],
+        ~same[2] & same[1],
+        ~same[2] & ~same[3],
+    )
+    cells = collect(y, p, i)
+    grids = [np.zeros((5, 4)), np.zeros((5, 4)), np.zeros((5, 4, 1)), np.zeros((5, 4))]
+    a = cells.n * cells.square - (cells.total**2).sum(1)
+    for grid, values in zip(grids, (cells.n, cells.square, cells.total, a), strict=True):
+        grid[cells.persona, cells.item] = values
+    found = _resampled(w[None].astype(float), v[None].astype(float), *grids)
+    assert [float(f[0]) for f in found] == pytest.approx([half[m].mean() for m in masks], abs=1e-10)
+    # Kept in, copies of one persona pass as two people who agree: the spread between people must shrink.
+    with_copies = half[~same[0] & same[1]].mean()
+    assert with_copies < float(found.item[0]) * 0.97
+
+
+@pytest.mark.parametrize("truth", [TRUTH, {"p": 0.5, "i": 0.2, "pi": 0.05, "e": 0.5}])
+def test_two_way_intervals_cover_and_one_way_ones_do_not(truth):
+    """150 data sets of 20 x 10 x 2: at least .93 (long-run .96 to 1.0); resampling items alone must fall short."""
+    rng = np.random.default_rng(8)
+    icc = (truth["p"] + truth["pi"]) / (truth["p"] + truth["pi"] + truth["e"])
+    tau = truth["p"] / (truth["p"] + truth["pi"] + truth["e"])
+    hits = np.zeros(4)
+    for s in range(150):
+        y, p, i, _ = simulate(rng, 20, 10, 2, truth=truth)
+        cells = collect(y, p, i)
+        e = interval(cells, lambda g: g.icc_within)
+        hits[0] += e.low <= icc <= e.high
+        t = interval(cells, lambda g: g.tau)
+        hits[1] += t.low <= tau <= t.high
+        items = without_each(cells, "item").tau
+        half = 2.262 * (9 / 10 * ((items - items.mean()) ** 2).sum()) ** 0.5
+        hits[2] += abs(t.value - tau) <= half
+        if s % 3 == 0:
+            b = interval(cells, lambda g: g.icc_within, method="bootstrap", seed=s)
+            hits[3] += 3 * (b.low <= icc <= b.high)
+    share = hits / 150
+    assert share[0] >= 0.93
+    assert share[1] >= 0.93
+    assert share[3] >= 0.93
+    assert share[2] < 0.9
+
+
+def test_bootstrap_blocks_give_the_number_of_draws_that_was_asked_for(monkeypatch):
+    y, p, i, _ = simulate(np.random.default_rng(9), 6, 5, 2)
+    monkeypatch.setattr("multitudes.measure.variance_intervals._NUMBERS_AT_ONCE", 200)
+    assert bootstrap_spreads(collect(y, p, i), seed=1, draws=23).run.shape == (23,)
+
+
+def test_small_designs_have_flags_or_no_interval():
+    y, p, i, _ = simulate(np.random.default_rng(10), 4, 6, 2)
+    assert interval(collect(y, p, i), lambda g: g.tau).low is None
+    y, p, i, _ = simulate(np.random.default_rng(10), 8, 6, 2)
+    found = interval(collect(y, p, i), lambda g: g.tau)
+    assert found.low is not None
+    assert "few clusters" in found.note
+
+
+# --- the reading --------------------------------------------------------------------------------------------
+
+
+def by_name(reading: Reading) -> dict[str, Score]:
+    return {s.name: s for s in reading.scores}
+
+
+def test_reading_states_everything_and_survives_json():
+    y, p, i, r = simulate(np.random.default_rng(11), 20, 12, 2)
+    y[5] = np.nan
+    reading = variance_reading(y, p, i, run=r)
+    scores = by_name(reading)
+    assert {"icc_within", "rho", "tau", "sigma2_persona", "sigma2_item", "sigma2_interaction", "sigma2_run"} == set(
+        scores
+    )
+    assert scores["rho"].value == pytest.approx(1 / scores["icc_within"].value - 1)
+    assert scores["rho"].low == pytest.approx(1 / scores["icc_within"].high - 1)
+    assert scores["rho"].null == math.inf
+    for s in reading.scores:
+        assert (s.n, s.unscored) == (20, 1)
+        assert s.estimator
+        assert s.interval
+    bars = [(row["quantity"], row["who"].split(":")[0]) for row in reading.tables["bars"]]
+    assert ("icc_within", "simulated") in bars
+    assert ("icc_within", "people") in bars
+    assert Reading.model_validate_json(reading.model_dump_json()) == reading
+
+
+def test_asking_once_cannot_tell_noise_from_interaction():
+    y, p, i, r = simulate(np.random.default_rng(12), 15, 12, 1)
+    scores = by_name(variance_reading(y, p, i, run=r))
+    assert scores["icc_within"].value is None
+    assert "asked twice" in scores["icc_within"].note
+    assert scores["tau"].value is not None
+    assert "sigma2_run" not in scores
+    assert scores["sigma2_interaction_and_run"].value > 0
+
+
+def test_identical_runs_are_no_runs():
+    y, p, i, _ = simulate(np.random.default_rng(13), 10, 10, 1)
+    cells = collect(np.repeat(y, 2), np.repeat(p, 2), np.repeat(i, 2))
+    assert identical_run_share(cells) == 1
+    scores = by_name(variance_reading(np.repeat(y, 2), np.repeat(p, 2), np.repeat(i, 2)))
+    assert scores["icc_within"].value is None
+    assert "identical" in scores["icc_within"].note
+    assert scores["sigma2_run"].value == pytest.approx(0, abs=1e-12)
+
+
+def test_answers_without_variance_have_no_shares():
+    p, i = np.repeat(np.arange(6), 10), np.tile(np.repeat(np.arange(5), 2), 6)
+    scores = by_name(variance_reading(np.full(60, 0.1), p, i))
+    for name in ("icc_within", "rho", "tau"):
+        assert scores[name].value is None
+        assert "no variance" in scores[name].note
+    assert scores["sigma2_persona"].value == 0
+    by_item = by_name(variance_reading(i.astype(float), p, i))  # people agree on every item
+    assert by_item["icc_within"].value is None
+    assert by_item["sigma2_item"].value > 0
+
+
+def test_no_signal_gives_a_negative_share_as_it_is_and_infinite_noise():
+    rng = np.random.default_rng(14)
+    y, p, i, _ = simulate(rng, 12, 10, 2, truth={"p": 0, "i": 0.1, "pi": 0, "e": 1})
+    cube = y.reshape(120, 2)
+    y = np.stack([cube.mean(1) * 0.1 - 1, cube.mean(1) * 0.1 + 1], 1).ravel()  # runs differ more than people
+    scores = by_name(variance_reading(y, p, i))
+    assert scores["icc_within"].value < 0
+    assert scores["rho"].value == math.inf
+    assert "no persona signal" in scores["rho"].note
+
+
+def test_thin_and_lopsided_designs_are_flagged():
+    y, p, i, _ = simulate(np.random.default_rng(15), 12, 30, 1)
+    again = np.arange(5)
+    scores = by_name(variance_reading(np.append(y, y[again] + 0.1), np.append(p, p[again]), np.append(i, i[again])))
+    assert "5 repeated cells" in scores["icc_within"].note
+    many = np.repeat(np.arange(30), 20)
+    scores = by_name(
+        variance_reading(
+            np.append(y, np.random.default_rng(1).normal(size=600)),
+            np.append(p, np.zeros(600, dtype=int)),
+            np.append(i, many),
+        )
+    )
+    assert "one persona gave" in scores["tau"].note
+
+
+@pytest.mark.parametrize(
+    ("y", "p", "i", "keywords", "match"),
+    [
+        ([1.0, 2.0], [0, 0], [0, 1], {}, "two personas"),
+        ([1.0, 2.0], [0, 1], [0, 0], {}, "two items"),
+        ([1.0, np.nan], [0, 1], [0, 1], {}, "two personas"),
+        ([1.0, np.inf], [0, 1], [0, 1], {}, "infinite"),
+        ([1.0, 2.0, 3.0, 4.0], ["a", "a", "b", "b"], [0, 1, 2, 3], {}, "share nothing"),
+        ([1.0, 2.0, 3.0, 4.0], [0, 0, 1, 1], [0, 1, 0, 0], {"run": [0, 0, 0, 0]}, "twice"),
+        ([1.0, 2.0, 3.0, 4.0], [0, 0, 1, 1], [0, 1, 0, 0], {"run_variance": [0, 0, 0, 0]}, "one distribution"),
+        ([1.0, 2.0, 3.0], [0, 0, 1], [0, 1, 0], {"run_variance": [0, 0, -1]}, "negative"),
+        ([1.0, 2.0], [0], [0, 1], {}, "lengths differ"),
+        (np.zeros((2, 2, 2)), [0, 1], [0, 1], {}, "wrong shape"),
+    ],
+)
+def test_bad_designs_are_refused(y, p, i, keywords, match):
+    with pytest.raises(GaugeError, match=match):
+        collect(y, p, i, **keywords)
+
+
+# --- people -------------------------------------------------------------------------------------------------
+
+
+def test_shares_of_people_rating_offensiveness():
+    """Published data: person .196, item .286, rest .518 of the total, hence .274 within an item."""
+    if not POPQUORN.exists():
+        pytest.skip(f"real ratings are not here: {POPQUORN.resolve()}")
+    rows = [json.loads(line) for line in POPQUORN.read_text().splitlines()]
+    columns = [[row[key] for row in rows] for key in ("rating", "annotator", "item")]
+    cells = collect(*columns)
+    c = components(spreads(cells))
+    parts = np.array([c.persona, c.item, c.interaction_and_run])
+    assert parts / parts.sum() == pytest.approx([0.196, 0.286, 0.518], abs=0.002)
+    assert math.isnan(c.run)
+    anchor = next(a for a in HUMAN_ANCHORS if a.value == 0.274)
+    e = interval(cells, lambda g: g.tau)
+    assert (e.value, e.low, e.high) == pytest.approx((anchor.value, anchor.low, anchor.high), abs=0.001)
+
+
+def test_ten_thousand_answers_take_milliseconds():
+    import time
+
+    y, p, i, _ = simulate(np.random.default_rng(16), 50, 20, 10)
+    start = time.process_time()
+    cells = collect(y, p, i)
+    interval(cells, lambda g: g.icc_within)
+    assert time.process_time() - start < 0.2
