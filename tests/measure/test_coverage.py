@@ -93,10 +93,13 @@ def test_without_lattice_calibration_a_five_level_item_caps_coverage():
 def test_coverage_and_lone_shares_equal_brute_force(k, n, tied, seed):
     rng = np.random.default_rng(seed)
     z = rng.integers(0, 4, (n, k)) / 3 if tied else rng.random((n, k))
-    z[rng.random(n) < 0.1] = np.nan
+    z[rng.random(n) < 0.1, 0] = np.nan  # one missing axis is enough to cover nothing
     found = support_coverage(z)
     u = probe_points(k)
-    near = (np.sqrt(((u[:, None] - np.nan_to_num(z, nan=9.0)[None]) ** 2).sum(-1)) <= found.radius).astype(int)
+    near = (
+        np.sqrt(((u[:, None] - np.where(np.isnan(z).any(1, keepdims=True), 9.0, z)[None]) ** 2).sum(-1))
+        <= found.radius
+    ).astype(int)
     assert found.coverage.value == pytest.approx(near.any(1).mean(), abs=1e-4)  # a probe may sit on the rim
     lone = [near.any(1).mean() - np.delete(near, j, axis=1).any(1).mean() for j in range(n)]
     assert found.loss == pytest.approx(np.array(lone), abs=1e-4)
@@ -180,6 +183,14 @@ def test_loss_splits_into_placement_and_expression():
     split, found = split_loss(z, t, lattice=(17, 17)), support_coverage(z, lattice=(17, 17))
     assert split.placement + split.expression.value == pytest.approx(1 - found.coverage.value, abs=1e-12)
     assert split.placement > 0.2
+    radius = calibrated_radius(N, 2, (17, 17))
+    near = [
+        np.linalg.norm(probe_points(2)[:, None] - x[None], axis=-1) <= radius
+        for x in (round_to_lattice(t, (17, 17)), z)
+    ]
+    deleted = [np.subtract(*(np.delete(a, j, 1).any(1).mean() for a in near)) for j in range(N)]
+    half = 2.0638985616 * (24 / 25 * ((np.array(deleted) - np.mean(deleted)) ** 2).sum()) ** 0.5
+    assert split.expression.high - split.expression.value == pytest.approx(half, abs=1e-6)
     perfect = split_loss(round_to_lattice(t, (17, 17)), t, lattice=(17, 17))
     assert perfect.expression.value == 0
 

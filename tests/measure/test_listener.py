@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.integrate import trapezoid
 
 from multitudes.core.errors import GaugeError
 from multitudes.core.records import Reading, Score
@@ -194,7 +195,7 @@ def test_bits_bound_the_information_that_is_there():
     e = collect_evidence(ell, true, persona=np.arange(n), dialogue=np.arange(n), turn=np.ones(n))
     grid = np.linspace(-8, 8, 20_001)
     density = np.exp(-((grid - s) ** 2) / 2) / math.sqrt(2 * math.pi)
-    information = float(np.trapezoid(density * (1 - np.log2(1 + np.exp(-2 * s * grid))), grid))
+    information = float(trapezoid(density * (1 - np.log2(1 + np.exp(-2 * s * grid))), grid))
     found = bits(e, 1.0)
     assert found.mean() == pytest.approx(information, abs=4 * found.std() / math.sqrt(n))
 

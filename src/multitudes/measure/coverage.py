@@ -218,7 +218,7 @@ def split_loss(
     y, t = check_positions("z", z), check_positions("targets", targets)
     if y.shape != t.shape:
         raise GaugeError("'targets' and 'z' differ in shape", found=f"{t.shape} and {y.shape}", expected="the same")
-    radius = calibrated_radius(*y.shape, _check_lattice(lattice, y.shape[1]))
+    radius = calibrated_radius(len(y), y.shape[1], _check_lattice(lattice, y.shape[1]))
     (planned, planned_alone), (expressed, alone) = (
         _cover(round_to_lattice(t, lattice), radius),
         _cover(y, radius),

@@ -57,7 +57,8 @@ def two_way_jackknife(
     """Delete-one interval where personas and items are both samples: V = V_p + V_i.
 
     t with Satterthwaite's degrees of freedom (V_p + V_i)² / (V_p²/(P-1) + V_i²/(I-1)). The answers' own noise is in
-    both terms, so the interval is conservative on the whole: .94 to 1.0 where .95 is stated. ``n`` is the smaller of P and I.
+    both terms, so the interval is conservative on the whole: .94 to 1.0 where .95 is stated. ``n`` is the smaller of
+    P and I.
 
     Args:
         value: The estimate from everything.

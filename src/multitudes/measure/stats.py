@@ -73,10 +73,7 @@ def resampled_sums(columns: ArrayLike, *, seed: int, draws: int = DRAWS) -> Floa
     Args:
         columns: (G, m) one row per cluster.
         seed: Seed of the draws.
-        draws: Number of draws.
-
-    Returns:
-        (draws, m) sums.
+        draws: Number of rows of the result, (draws, m).
     """
     rows = check_shape("columns", columns, "G m")
     g = len(rows)
@@ -159,11 +156,6 @@ def bootstrap_mean(
 def cluster_by_turn(turns: ArrayLike, values: ArrayLike, clusters: ArrayLike) -> tuple[FloatArray, FloatArray, int]:
     """Mean value of each cluster at each turn.
 
-    Args:
-        turns: (n,) turn numbers.
-        values: (n,) numbers; NaN is unscored.
-        clusters: (n,) cluster labels.
-
     Returns:
         The turns (T,), the means (G, T) with NaN where a cluster has no scored value, and the unscored count.
     """
@@ -202,14 +194,7 @@ def bootstrap_curve(
     """Mean over clusters at each turn, with pointwise expanded percentile bands from resampled clusters.
 
     A cluster is resampled with its whole history, so neighbouring turns stay as dependent as they were.
-
-    Args:
-        turns: (n,) turn numbers.
-        values: (n,) numbers; NaN is unscored.
-        clusters: (n,) cluster labels, usually personas.
-        seed: Seed of the draws.
-        draws: Number of draws.
-        level: Confidence level of each band, pointwise.
+    ``turns`` is (n,); everything else is as in ``bootstrap_mean``, clusters usually being personas.
     """
     ticks, means, unscored = cluster_by_turn(turns, values, clusters)
     n = (~np.isnan(means)).sum(axis=0).astype(np.int64)
@@ -273,7 +258,7 @@ def paired_difference(
         after: (n,) numbers of one arm; NaN is unscored.
         before: (n,) numbers of the other arm, same order.
         clusters: (n,) cluster of each pair.
-        seed: Seed of the draws and flips.
+        seed: Seed of the draws and the flips.
         draws: Bootstrap draws.
         level: Confidence level.
 

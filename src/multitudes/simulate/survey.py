@@ -1,8 +1,12 @@
 """A population answers a questionnaire.
 
 Every item is asked alone, with no memory of the others. Where the engine gives log-probabilities of given texts the
-answer is the whole distribution over the labels, averaged over both orders of the labels, so that a preference for
-the first letter cancels; where it does not, replies are sampled and parsed strictly.
+answer is the whole distribution over the labels, averaged over both orders in which they can be listed, so that a
+preference for the first one cancels; where it does not, replies are sampled and parsed strictly.
+
+Labels are told by a letter each or by their words. Letters cost one token and have no length bias, but a model must
+be able to bind a letter to its label; models of a few hundred million parameters answer "A" whoever they are, and
+only their words depend on the person.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Literal, NamedTuple
 
+from multitudes.core.canonical import content_hash
 from multitudes.core.errors import Unsupported
 from multitudes.core.records import Answer, Call, Fault, Item, Persona, Questionnaire
 from multitudes.core.seeds import derive_seed
@@ -23,6 +28,7 @@ from multitudes.simulate.faults import PROVIDER_CODES
 
 LETTERS = "ABCDEFGHIJK"
 Mode = Literal["exact", "sampled"]
+By = Literal["letters", "words"]
 
 
 class Ask(NamedTuple):
@@ -41,11 +47,13 @@ class SurveyRules:
 
     Attributes:
         mode: ``exact`` or ``sampled``.
+        by: Whether an answer is a letter or a label's own words. Sampled replies are parsed for either.
         runs: Sampled answers per persona and item. Exact distributions need one.
         temperature: Of sampled answers.
     """
 
     mode: Mode = "exact"
+    by: By = "letters"
     runs: int = 1
     temperature: float = 1.0
 
@@ -66,17 +74,21 @@ async def ask_all(
     if rules.mode == "exact":
         if not model.info.score:
             raise Unsupported("score", model.info.name, 'set survey mode = "sampled"')
-        return await _exact(asks, questionnaire, model)
+        return await _exact(asks, questionnaire, model, rules.by)
     return await _sampled(asks, questionnaire, model, root, rules)
 
 
-def frame(questionnaire: Questionnaire, ask: Ask, *, reverse: bool = False) -> tuple[Message, ...]:
+def frame(
+    questionnaire: Questionnaire, ask: Ask, *, by: By = "letters", reverse: bool = False
+) -> tuple[Message, ...]:
     """The messages of one ask. Labels come before the statement, so that all items of a person share a prefix."""
-    labels = list(questionnaire.labels)
-    shown = list(reversed(labels)) if reverse else labels
-    lines = "\n".join(f"{LETTERS[i]}. {label}" for i, label in enumerate(shown))
-    head = _template().replace("{name}", ask.persona.name).replace("{labels}", lines)
-    return (Message("system", ask.prompt), Message("user", f"{head}\nStatement: {ask.item.text}\nYour letter:"))
+    shown = list(reversed(questionnaire.labels)) if reverse else list(questionnaire.labels)
+    if by == "letters":
+        lines = "\n".join(f"{LETTERS[i]}. {label}" for i, label in enumerate(shown))
+    else:
+        lines = "; ".join(shown) + "."
+    head = _template(by).replace("{name}", ask.persona.name).replace("{labels}", lines)
+    return (Message("system", ask.prompt), Message("user", f"{head}\nStatement: {ask.item.text}"))
 
 
 def keyed(probs: Sequence[float], *, reverse: bool) -> tuple[float, float]:
@@ -91,21 +103,26 @@ def keyed(probs: Sequence[float], *, reverse: bool) -> tuple[float, float]:
     return mean, max(0.0, sum(p * v * v for p, v in zip(probs, x, strict=True)) - mean * mean)
 
 
-async def _exact(asks: Sequence[Ask], questionnaire: Questionnaire, model: ChatModel) -> list[Answer]:
-    letters = tuple(LETTERS[: len(questionnaire.labels)])
+async def _exact(asks: Sequence[Ask], questionnaire: Questionnaire, model: ChatModel, by: By) -> list[Answer]:
+    labels = questionnaire.labels
+    options = tuple(LETTERS[: len(labels)]) if by == "letters" else labels
     questions = [
-        Question(frame(questionnaire, ask, reverse=reverse), letters) for ask in asks for reverse in (False, True)
+        Question(frame(questionnaire, ask, by=by, reverse=reverse), options, include_end=by == "words")
+        for ask in asks
+        for reverse in (False, True)
     ]
     results = await option_probs(model, questions)
     out = []
     for i, ask in enumerate(asks):
         straight, flipped = results[2 * i], results[2 * i + 1]
+        if by == "letters":  # upside down, the first letter stands for the last label
+            flipped = flipped._replace(probs=tuple(reversed(flipped.probs)))
         out.append(_exact_answer(ask, questionnaire, straight, flipped))
     return out
 
 
 def _exact_answer(ask: Ask, questionnaire: Questionnaire, straight: OptionProbs, flipped: OptionProbs) -> Answer:
-    probs = tuple((a + b) / 2 for a, b in zip(straight.probs, reversed(flipped.probs), strict=True))
+    probs = tuple((a + b) / 2 for a, b in zip(straight.probs, flipped.probs, strict=True))
     mass = (straight.mass + flipped.mass) / 2
     base = {"id": ask.id, "persona_id": ask.persona.id, "questionnaire_id": questionnaire.id, "item_id": ask.item.id}
     if not all(math.isfinite(p) for p in probs):
@@ -125,11 +142,11 @@ async def _sampled(
     def request(ask: Ask, attempt: int) -> Request:
         seed = derive_seed(root, ask.persona.id, questionnaire.id, ask.item.id, ask.replicate, "survey", attempt)
         # Half of the runs see the labels upside down, so that order is balanced within a person.
-        messages = frame(questionnaire, ask, reverse=_flipped(ask))
+        messages = frame(questionnaire, ask, by=rules.by, reverse=_flipped(ask))
         return Request(messages, sampling, seed=seed, replicate=ask.replicate, keep=False, call_id=ask.id)
 
     replies = await model.reply([request(a, 0) for a in asks])
-    again = [i for i, r in enumerate(replies) if r.fault is None and parse_letter(r.text, questionnaire) is None]
+    again = [i for i, r in enumerate(replies) if r.fault is None and parse_label(r.text, questionnaire) is None]
     for i, reply in zip(again, await model.reply([request(asks[i], 1) for i in again]), strict=True):
         replies[i] = reply
     return [_sampled_answer(a, questionnaire, r) for a, r in zip(asks, replies, strict=True)]
@@ -139,15 +156,24 @@ def _flipped(ask: Ask) -> bool:
     return derive_seed("order", ask.persona.id, ask.item.id, ask.replicate // 2) % 2 != ask.replicate % 2
 
 
-def parse_letter(text: str, questionnaire: Questionnaire) -> int | None:
-    """Index of the label that ``text`` names as shown, or None where it does not name exactly one.
+def parse_label(text: str, questionnaire: Questionnaire, *, flipped: bool = False) -> int | None:
+    """Index of the label that ``text`` names, or None where it does not name exactly one.
 
-    Accepted: a letter alone, or at the start and followed by punctuation, or one whole label and no other.
+    Accepted: a letter alone or followed by punctuation, or one label's words alone or at the start of a sentence.
+    Anything else is unscored: a guess here would be an answer that nobody gave.
     """
-    letters = LETTERS[: len(questionnaire.labels)]
+    n = len(questionnaire.labels)
     plain = text.strip().strip("*\"'()[]")
-    match = re.fullmatch(rf"([{letters}])(?:[.):,].*)?", plain, re.DOTALL)
-    return letters.index(match.group(1)) if match else None
+    letter = re.fullmatch(rf"([{LETTERS[:n]}])(?:[.):,].*)?", plain, re.DOTALL)
+    if letter:
+        shown = LETTERS.index(letter.group(1))
+        return n - 1 - shown if flipped else shown
+    folded = plain.casefold()
+    named = [
+        i for i, label in enumerate(questionnaire.labels) if re.match(rf"{re.escape(label.casefold())}\b", folded)
+    ]
+    elsewhere = [i for i, label in enumerate(questionnaire.labels) if label.casefold() in folded]
+    return named[0] if len(named) == 1 and elsewhere == named else None
 
 
 def _sampled_answer(ask: Ask, questionnaire: Questionnaire, reply: Reply) -> Answer:
@@ -161,23 +187,19 @@ def _sampled_answer(ask: Ask, questionnaire: Questionnaire, reply: Reply) -> Ans
         kind: Literal["provider", "simulator"] = "provider" if reply.fault.code in PROVIDER_CODES else "simulator"
         fault = Fault(kind=kind, code=reply.fault.code, detail=reply.fault.detail, side="user")
         return Answer.model_validate({**base, "score": math.nan, "fault": fault, "call": call})
-    shown = parse_letter(reply.text, questionnaire)
-    if shown is None:
+    label = parse_label(reply.text, questionnaire, flipped=_flipped(ask))
+    if label is None:
         fault = Fault(kind="simulator", code="parse", detail=f"not one label: {reply.text[:80]!r}", side="user")
         return Answer.model_validate({**base, "score": math.nan, "fault": fault, "call": call})
-    n = len(questionnaire.labels)
-    label = n - 1 - shown if _flipped(ask) else shown
-    probs = tuple(float(i == label) for i in range(n))
+    probs = tuple(float(i == label) for i in range(len(questionnaire.labels)))
     score, _ = keyed(probs, reverse=ask.item.reverse)
     return Answer.model_validate({**base, "probs": probs, "score": score, "call": call})
 
 
-def _template() -> str:
-    return (files("multitudes.simulate") / "templates" / "survey.txt").read_text(encoding="utf-8").strip()
+def _template(by: By) -> str:
+    return (files("multitudes.simulate") / "templates" / f"survey_{by}.txt").read_text(encoding="utf-8").strip()
 
 
 def survey_hash() -> Mapping[str, str]:
-    """Hash of the survey's template, for the run's record."""
-    from multitudes.core.canonical import content_hash
-
-    return {"survey": content_hash(_template(), length=16)}
+    """Hash of the survey's templates, for the run's record."""
+    return {f"survey_{by}": content_hash(_template(by), length=16) for by in ("letters", "words")}

@@ -37,7 +37,9 @@ def describe(spec: StudySpec, *, base: Path, folder: Path) -> Iterator[str]:
         mode = "sampled"
     cost = forecast(make_plan(spec, population, questionnaire, mode=mode), spec)
     yield f"study {spec.name} ({spec.hash[:8]}), run folder {folder}"
-    yield f"people: {len(population)}" + (f", written by {spec.models.writer or spec.models.simulator}" if written else "")
+    yield f"people: {len(population)}" + (
+        f", written by {spec.models.writer or spec.models.simulator}" if written else ""
+    )
     yield f"conversations: {cost.conversations} (up to {spec.conversation.turns} turns of the person each)"
     yield f"survey answers: {cost.answers} ({mode})" if questionnaire else "survey answers: none"
     yield f"model calls: {cost.calls}, before redraws (each guard rejection costs one more)"

@@ -66,8 +66,10 @@ def make_plan(spec: StudySpec, population: Population, questionnaire: Questionna
         turns=c.turns, sampling=spec.user_sampling, guards=frozenset(c.guards), attempts=c.attempts,
         on_rejected=c.on_rejected, target_last=c.target_last, stop=c.stop,
     )  # fmt: skip
-    temperature = spec.survey.temperature if spec.survey else 1.0
-    return Plan(talks, asks, questionnaire, rules, SurveyRules(mode=mode, runs=runs, temperature=temperature))
+    survey = SurveyRules(mode=mode, runs=runs)
+    if spec.survey:
+        survey = SurveyRules(mode=mode, by=spec.survey.by, runs=runs, temperature=spec.survey.temperature)
+    return Plan(talks, asks, questionnaire, rules, survey)
 
 
 def _id(kind: str, *parts: str | int) -> str:

@@ -108,6 +108,9 @@ class SurveySpec(Frozen):
     mode: Literal["auto", "exact", "sampled"] = Field(
         "auto", description="exact: label log-probabilities; sampled: parsed replies; auto: exact where possible."
     )
+    by: Literal["letters", "words"] = Field(
+        "letters", description="letters: one token per answer; words: the labels' own words, for small models."
+    )
     runs: int = Field(2, ge=1, le=1000, description="Sampled answers per person and item; exact ones need one.")
     temperature: float = Field(1.0, gt=0, le=5, description="Of sampled answers.")
 

@@ -13,7 +13,7 @@ import torch
 
 from multitudes.models.base import Sampling
 from multitudes.models.local import sampling
-from multitudes.models.local.prefix import BLOCK, Entry, PrefixCache, block_keys
+from multitudes.models.local.prefix import Entry, PrefixCache, block_keys
 from multitudes.models.local.runner import HOLE, Runner, SlotCache
 
 PAD_SHARE = 0.15  # of the tokens fed in one prefill, at most this much is padding
@@ -96,23 +96,26 @@ class Batcher:
     def prefill(self, rows: Sequence[Row]) -> None:
         """Compute what is new of each row: its ``entry`` (where kept) and ``hidden`` at the wanted positions."""
         start = time.perf_counter()
-        shared = self._shared_prefixes(rows)
-        if shared:
-            self._prefill_all([Row(ids=ids) for ids in shared])
-        self._prefill_all(rows)
+        levels = [list(rows)]
+        while shared := self._shared_prefixes(levels[-1]):
+            levels.append(shared)
+        for level in reversed(levels):
+            self._prefill_all(level)
+        if not any(row.keep for row in rows):
+            for row in (r for level in levels[1:] for r in level):
+                self.prefixes.discard(row.entry)
         self.prefill_s += time.perf_counter() - start
 
-    def _shared_prefixes(self, rows: Sequence[Row]) -> list[list[int]]:
-        """Prefixes that at least two rows share and nobody has computed yet, in full blocks, longest per row."""
+    def _shared_prefixes(self, rows: Sequence[Row]) -> list[Row]:
+        """What at least two rows begin with and nobody has computed yet: the longest such prefix of each row."""
         keys = [block_keys(row.ids[: _limit(row)]) for row in rows]
         count = Counter(k for row_keys in keys for k in row_keys)
-        found: dict[bytes, list[int]] = {}
+        sharing: dict[bytes, list[Row]] = {}
         for row, row_keys in zip(rows, keys, strict=True):
-            depth = max((i + 1 for i, k in enumerate(row_keys) if count[k] > 1), default=0)
-            if depth and not self.prefixes.knows(row_keys[depth - 1]):
-                found[row_keys[depth - 1]] = row.ids[: depth * BLOCK]
-        ends = sorted(found.values(), key=len)
-        return [ids for i, ids in enumerate(ends) if not any(o[: len(ids)] == ids for o in ends[i + 1 :])]
+            deepest = next((k for k in reversed(row_keys) if count[k] > 1), None)
+            if deepest is not None and not self.prefixes.knows(deepest):
+                sharing.setdefault(deepest, []).append(row)
+        return [Row(_common_prefix(group)) for group in sharing.values()]
 
     def _prefill_all(self, rows: Sequence[Row]) -> None:
         matches = {}
@@ -149,12 +152,14 @@ class Batcher:
             row.hidden = hidden[i, [fresh - n + w - row.n_cached for w in wanted]]
             if row.wanted is None or row.keep:
                 new = cache.kv[:, :, i, :, known + fresh - n : known + fresh]
-                row.entry = self._extended(base, row.n_cached, row.ids, new)
+                row.entry = self._extended(base, row.n_cached, row.ids, new, grows=row.keep)
                 if row.keep:
                     self.prefixes.add(row.entry)
 
-    def _extended(self, base: Entry | None, n_known: int, ids: Sequence[int], new: torch.Tensor) -> Entry:
-        """The first ``n_known`` tokens of ``base`` and ``new`` behind them; in place where nobody needs the memory."""
+    def _extended(
+        self, base: Entry | None, n_known: int, ids: Sequence[int], new: torch.Tensor, *, grows: bool = True
+    ) -> Entry:
+        """The first ``n_known`` tokens of ``base``, then ``new``; in place where nobody needs the memory."""
         total = n_known + new.shape[3]
         array = np.asarray(ids[:total], dtype=np.int32)
         if base is not None and n_known == len(base.ids) and self.prefixes.take(base):
@@ -162,7 +167,7 @@ class Batcher:
             if kv.shape[3] < total:
                 kv = self._grown(kv, n_known, total)
         else:
-            kv = self._room(total)
+            kv = self._room(total + GROWTH if grows else total)
             if base is not None:
                 kv[:, :, :, :n_known] = base.kv[:, :, :, :n_known]
         kv[:, :, :, n_known:total] = new
@@ -170,7 +175,7 @@ class Batcher:
 
     def _room(self, n: int) -> torch.Tensor:
         r = self.runner
-        return torch.empty((r.n_layers, 2, r.kv_heads, n + GROWTH, r.d_head), dtype=r.dtype, device=r.device)
+        return torch.empty((r.n_layers, 2, r.kv_heads, n, r.d_head), dtype=r.dtype, device=r.device)
 
     def _grown(self, kv: torch.Tensor, n_known: int, total: int) -> torch.Tensor:
         wider = self._room(max(total, int(kv.shape[3] * 1.5)))
@@ -297,6 +302,13 @@ class _Decoding:
         self.batcher.forward_s += time.perf_counter() - tick
         self.batcher.decode_tokens += len(self.live) - sum(self.done)
         return logits
+
+
+def _common_prefix(rows: Sequence[Row]) -> list[int]:
+    """The longest prefix of all rows, leaving each row something of its own to compute."""
+    n = min(_limit(row) for row in rows)
+    low, high = min(row.ids for row in rows), max(row.ids for row in rows)
+    return low[: next((i for i in range(n) if low[i] != high[i]), n)]
 
 
 def _limit(row: Row) -> int:

@@ -188,9 +188,7 @@ class LocalModel:
         return context + rest, len(context)
 
     @torch.inference_mode()
-    def _score_now(
-        self, chunk: Sequence[int], plans: Sequence[tuple[list[int], int]]
-    ) -> dict[int, Scored]:
+    def _score_now(self, chunk: Sequence[int], plans: Sequence[tuple[list[int], int]]) -> dict[int, Scored]:
         """Score items that come in order of their tokens: one that begins another shares its row."""
         rows: list[tuple[Row, list[int]]] = []
         for i in chunk:

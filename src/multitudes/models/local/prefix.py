@@ -123,10 +123,14 @@ class PrefixCache:
 
     def take(self, entry: Entry) -> bool:
         """Take ``entry`` out so that its memory can be extended in place; False if somebody else already did."""
-        if id(entry) not in self._entries:
-            return False
-        self._drop(entry, forget=False)
-        return True
+        known = id(entry) in self._entries
+        self.discard(entry)
+        return known
+
+    def discard(self, entry: Entry | None) -> None:
+        """Forget ``entry``, if it is known, without counting it as evicted."""
+        if entry is not None and id(entry) in self._entries:
+            self._drop(entry, forget=False)
 
     def clear(self) -> None:
         """Forget everything."""
