@@ -14,8 +14,9 @@ from multitudes.core.records import Curve, Reading, Score
 from multitudes.measure.placement_fit import ADHERENCE_GATE, AXIS_ADHERENCE_GATE, GAIN_GATE, HIGH_COVERAGE
 from multitudes.report.persona_map import map_panels
 from multitudes.report.svg import Markup, Range, Series, curve_panel, dot_row, join, nice_range, scale, tag, track
-from multitudes.report.words import interval, number, percent, shown
+from multitudes.report.words import interval, number, percent, shown, two
 
+NOTHING = Markup()
 Rows = tuple[tuple[str, ...], ...]
 
 
@@ -33,19 +34,19 @@ class Figure:
         head: Column names of the data.
         rows: The data.
         missing: Why there is nothing to draw; empty where there is.
-        wide: Whether it takes the whole width.
+        shape: Room it takes on a wide page: ``wide``, ``half``, ``half tall``, or one of three curves if empty.
     """
 
     id: str
     title: str
     caption: str
-    body: Markup = Markup()
+    body: Markup = NOTHING
     key: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
     head: tuple[str, ...] = ()
     rows: Rows = ()
     missing: str = ""
-    wide: bool = False
+    shape: str = ""
 
 
 def why_missing(reading: Reading | None) -> str:
@@ -65,7 +66,7 @@ def persona_map(
         "Each dot is where one person’s answers put them, tied to the ring where that person was meant to be: if the "
         "model played everybody the same, all dots would sit on one spot however far apart the rings are."
     )
-    blank = Figure("map", "Where the people are", caption, missing=why_missing(reading), wide=True)
+    blank = Figure("map", "Where the people are", caption, missing=why_missing(reading), shape="wide")
     if reading is None or blank.missing:
         return blank
     table = reading.tables.get("persona_map") or {}
@@ -75,7 +76,9 @@ def persona_map(
         return _with(blank, missing="Nobody has enough scored answers to be placed.")
     labels = [axes.get(i, (i, "", ""))[0] for i in ids]
     body, notes = map_panels(people, labels, z, t)
-    ends = [f"{name}: 0 is “{low}”, 1 is “{high}”." for name, low, high in (axes.get(i, (i, "", "")) for i in ids) if low]
+    ends = [
+        f"{name}: 0 is “{low}”, 1 is “{high}”." for name, low, high in (axes.get(i, (i, "", "")) for i in ids) if low
+    ]
     head = ("person", *(f"{a}: {what}" for a in labels for what in (("answered", "planned") if t else ("answered",))))
     rows = tuple(
         (who, *(shown(number(v)) for k in range(len(ids)) for v in ((z[i][k], t[i][k]) if t else (z[i][k],))))
@@ -114,7 +117,7 @@ def drift(
         (s.name, f"{x:g}", form(v), interval(lo, hi, form), str(n)) for s in series for x, v, lo, hi, n in s.points
     )
     key = (*((s.tone, s.name) for s in series), *((("null", label),) if label else ()))
-    head = ("curve", found[0][0].x_label, "value", "95 % interval", "n")
+    head = ("curve", found[0][0].x_label, "value", "95% interval", "n")
     return _with(blank, body=body, key=key, head=head, rows=rows)
 
 
@@ -124,7 +127,7 @@ def variance_bars(reading: Reading | None) -> Figure:
         "Dark is the part of the spread of answers to a question that comes from who was asked, light is noise "
         "between runs: people who are all alike would have no dark part."
     )
-    blank = Figure("variance", "Person or noise", caption, missing=why_missing(reading))
+    blank = Figure("variance", "Person or noise", caption, missing=why_missing(reading), shape="half")
     if reading is None or blank.missing:
         return blank
     bars = [b for b in reading.tables.get("bars") or [] if b["quantity"] == "icc_within"]
@@ -140,7 +143,9 @@ def variance_bars(reading: Reading | None) -> Figure:
             continue
         ours = b["who"] == "simulated"
         name = "simulated people" if ours else b["who"].removeprefix("people: ")
-        rows.append(_row(name, _share_bar(name, value, low, high, ours=ours), percent(value), interval(low, high, percent)))
+        rows.append(
+            _row(name, _share_bar(name, value, low, high, ours=ours), percent(value), interval(low, high, percent))
+        )
         if b["source"]:
             notes.append(f"{name}: {b['source']}. Other people, another task: context, not a pass mark.")
     if score is not None and score.note:
@@ -153,7 +158,7 @@ def variance_bars(reading: Reading | None) -> Figure:
            shown(number(c["value"])), "" if c["share"] is None else f"{percent(number(c['share']))} of all")
           for c in parts),
     )  # fmt: skip
-    key = (("accent bar", "the person"), ("noise bar", "noise between runs"), ("ink", "95 % interval"))
+    key = (("accent bar", "the person"), ("noise bar", "noise between runs"), ("ink", "95% interval"))
     head = ("quantity", "of", "value", "interval or share")
     return _with(blank, body=join(rows), key=key, notes=tuple(notes), head=head, rows=data)
 
@@ -178,10 +183,10 @@ def _share_bar(name: str, value: float, low: float | None, high: float | None, *
 def gates(reading: Reading | None, axes: Mapping[str, str]) -> Figure:
     """Coverage, and whether the people are where they were put."""
     caption = (
-        "Every dot should lie in its shaded stretch; the dashed mark is where it would lie if everybody answered alike "
-        "(coverage) or if the plan had no effect on the answers (adherence and gain)."
+        "Every dot should lie in its shaded stretch; the dashed mark is where it would lie if everybody answered "
+        "alike (coverage) or if the plan had no effect on the answers (adherence and gain)."
     )
-    blank = Figure("gates", "Covered, and obedient?", caption, missing=why_missing(reading))
+    blank = Figure("gates", "Covered, and obedient?", caption, missing=why_missing(reading), shape="half tall")
     if reading is None or blank.missing:
         return blank
     rows: list[Markup] = []
@@ -204,11 +209,13 @@ def gates(reading: Reading | None, axes: Mapping[str, str]) -> Figure:
         verdict = "inside" if a <= s.value <= b else "below" if s.value < a else "above"
         mark = track([dot_row(s.value, s.low, s.high, s.null, at)], zones=[(at(a), at(b))],
                      label=f"{name}: {shown(s.value)}, {verdict} {a:g} to {b:g}")  # fmt: skip
-        rows.append(_row(name, mark, f"{shown(s.value)} {verdict}", f"wanted {a:g} to {b:g}", sub=bool(axis)))
+        rows.append(_row(name, mark, f"{two(s.value)} {verdict}", f"wanted {a:g} to {b:g}", sub=bool(axis)))
     if not rows:
         return _with(blank, missing="; ".join(notes) or "No position could be scored.")
-    key = (("accent", "measured, with 95 % interval"), ("zone", "wanted"), ("null", "nothing there"))
-    head_row = ("gate", "value", "95 % interval", "wanted")
+    ends = "; ".join(f"{k} from {two(low)} to {two(high)}" for k, (low, high, _) in _GATES.items())
+    rows.append(tag("p", f"Left to right: {ends}.", class_="small"))
+    key = (("accent", "measured, with 95% interval"), ("zone", "wanted"), ("null", "nothing there"))
+    head_row = ("gate", "value", "95% interval", "wanted")
     return _with(blank, body=join(rows), key=key, notes=tuple(notes), head=head_row, rows=tuple(data))
 
 
@@ -222,12 +229,16 @@ def diversity(reading: Reading | None) -> Figure:
         "Variety among the lines of one person, and among what different people say at the same point: if everybody "
         "spoke with one voice, the second column would be no better than the first."
     )
-    blank = Figure("diversity", "Variety of words", caption, missing=why_missing(reading))
+    blank = Figure("diversity", "Variety of words", caption, missing=why_missing(reading), shape="half")
     if reading is None or blank.missing:
         return blank
     by_name: dict[str, Score] = {s.name: s for s in reading.scores}
-    named = [("ead", "distinct n-grams, size-adjusted (EAD)"), ("distinct", "distinct n-grams"),
-             ("compression", "compressibility (lower is more varied)"), ("cosine", "distance of embeddings")]  # fmt: skip
+    named = (
+        ("ead", "distinct n-grams, size-adjusted (EAD)"),
+        ("distinct", "distinct n-grams"),
+        ("compression", "compressibility (lower is more varied)"),
+        ("cosine", "distance of embeddings"),
+    )
     lines: list[Markup] = []
     for name, called in named:
         cells = [by_name.get(f"{name}_{w}") for w in ("within", "across")]
@@ -238,7 +249,9 @@ def diversity(reading: Reading | None) -> Figure:
     body = tag("table", tag("thead", head), tag("tbody", *lines), class_="plain")
     sizes: dict[str, Any] = reading.tables.get("sizes") or {}
     data = tuple((k.replace("_", " "), str(v)) for k, v in sizes.items())
-    note = "Sizes matter: compare runs with equal numbers of texts and tokens only. Embeddings see words, not meaning."
+    note = (
+        "Sizes matter: compare runs with equal numbers of texts and tokens only. Embeddings see words, not meaning."
+    )
     return _with(blank, body=body, notes=(note,), head=("size", "value"), rows=data)
 
 

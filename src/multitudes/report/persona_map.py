@@ -9,7 +9,7 @@ from typing import Any
 from multitudes.report.svg import Markup, picture, scale, tag
 from multitudes.report.words import counted, number
 
-SIDE, PAD, FOOT = 320, 34, 40
+SIDE, PAD, FOOT = 320, 42, 40
 MAX_PANELS = 15  # every pair of six axes
 MAX_LABELS = 40  # with more people, names only appear when a dot is pointed at
 MAX_TIES = 400
@@ -32,7 +32,9 @@ def map_panels(
     panels = [_panel(people, axes, z, t, i, j) for i, j in pairs]
     gone = sum(any(number(v) is None for v in row) for row in z)
     if gone:
-        notes.append(f"{counted(gone, 'person has', 'people have')} too few scored answers for a place on every axis.")
+        notes.append(
+            f"{counted(gone, 'person has', 'people have')} too few scored answers for a place on every axis."
+        )
     if len(people) > 1:
         notes.append("Point at a dot to see who it is and find the same person elsewhere.")
     return tag("div", *panels, class_="panels"), tuple(notes)
@@ -50,11 +52,13 @@ def _panel(
     for v in (0, 0.5, 1):
         parts.append(tag("text", f"{v:g}", class_="tick", x=at_x(v), y=SIDE - FOOT + 15, text_anchor="middle"))
         if not one:
-            parts.append(tag("text", f"{v:g}", class_="tick", x=PAD - 6, y=at_y(v) + 4, text_anchor="end"))
+            parts.append(tag("text", f"{v:g}", class_="tick", x=PAD - 5, y=at_y(v) + 4, text_anchor="end"))
     parts.append(tag("text", axes[i], class_="axis", x=(PAD + SIDE - 10) / 2, y=SIDE - 6, text_anchor="middle"))
     turn = f"rotate(-90 10 {(SIDE - FOOT + 10) / 2:g})"
     side = "answered below, planned above" if one else axes[j]
-    parts.append(tag("text", side, class_="axis", x=10, y=(SIDE - FOOT + 10) / 2, text_anchor="middle", transform=turn))
+    parts.append(
+        tag("text", side, class_="axis", x=10, y=(SIDE - FOOT + 10) / 2, text_anchor="middle", transform=turn)
+    )
     ties = len(people) <= MAX_TIES
     for k, ring in rings.items():
         dot = dots.get(k)
@@ -68,15 +72,19 @@ def _panel(
         if dot:
             name = tag("title", f"{people[k]}: answered")
             parts.append(tag("circle", name, class_="dot accent", cx=dot[0], cy=dot[1], r=3.5, data_person=k))
-    parts += _labels(people, dots, rings)
     found = [d for d in dots.values() if d]
-    spread = max((max(d[m] for d in found) - min(d[m] for d in found)) / (SIDE - PAD - 10) for m in (0, 1 - one)) if found else 0.0
-    words = f"{counted(len(found), 'dot')}; they spread over {spread:.0%} of the wider axis"
-    if len(found) > 2 and spread < COLLAPSED:
-        x, y = found[0]
-        label = f"all {len(found)} answers are here"
-        up = -12 if y > 40 else 20
-        parts.append(tag("text", label, class_="callout", x=min(max(x, 100), SIDE - 80), y=y + up, text_anchor="middle"))
+    wide = max((_extent(found, m) for m in ((0,) if one else (0, 1))), default=0.0)
+    collapsed = len(found) > 2 and wide < COLLAPSED
+    callout = (
+        (min(max(found[0][0], PAD + 66), SIDE - 76), found[0][1] + (-11 if found[0][1] > 40 else 20))
+        if collapsed
+        else None
+    )
+    parts += _labels(people, {} if callout else dots, rings, [d for d in dots.values() if d], callout)
+    if callout:
+        words = f"all {len(found)} answers are here"
+        parts.append(tag("text", words, class_="callout", x=callout[0], y=callout[1], text_anchor="middle"))
+    words = f"{counted(len(found), 'dot')}; they spread over {wide:.0%} of the wider axis"
     title = f"Map of {axes[i]}" if one else f"Map of {axes[i]} and {axes[j]}"
     return picture(parts, SIDE, SIDE, title=title, description=words)
 
@@ -86,11 +94,21 @@ def _at(row: Sequence[Any], i: int, j: int, at_x: Any, at_y: Any, level: float |
     return None if x is None or y is None else (at_x(x), at_y(y if level is None else level))
 
 
-def _labels(people: Sequence[str], dots: dict[int, Place | None], rings: dict[int, Place | None]) -> list[Markup]:
+def _extent(places: Sequence[Place], m: int) -> float:
+    values = [p[m] for p in places]
+    return (max(values) - min(values)) / (SIDE - 10 - PAD) if values else 0.0
+
+
+def _labels(
+    people: Sequence[str], dots: dict[int, Place | None], rings: dict[int, Place | None],
+    keep_free: Sequence[Place], callout: Place | None,
+) -> list[Markup]:  # fmt: skip
     """A name beside each dot where there is room, else beside its ring, else none."""
     if len(people) > MAX_LABELS:
         return []
-    taken: list[Box] = [_around(p) for p in (*dots.values(), *rings.values()) if p]
+    taken: list[Box] = [_around(p) for p in (*keep_free, *rings.values()) if p]
+    if callout:
+        taken.append((callout[0] - 70, callout[1] - 12, callout[0] + 70, callout[1] + 4))
     out = []
     for k, name in enumerate(people):
         short = (name.split() or ["?"])[0]
@@ -121,5 +139,3 @@ def _room(place: Place, width: float, taken: Sequence[Box]) -> Box | None:
 
 def _meet(a: Box, b: Box) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
-
-

@@ -13,21 +13,25 @@ from multitudes.study.data import RunData
 from multitudes.study.summary import ShownUsage
 
 FAULTS_LISTED = 200
+_BETTER = {"none": "", "target": "near a target"}
 
 
 def deck(run: RunData) -> list[tuple[str, str]]:
     """What was run, as (name, value) pairs."""
     spec, models = run.spec, run.info["models"]
     names = {part: m.get("name", "?") for part, m in models.items()}
-    talks = f"{counted(len(spec.scenarios), 'scenario')}, {counted(spec.conversation.replicates, 'run')} each, up to " \
-            f"{counted(spec.conversation.turns, 'turn')} of the person"  # fmt: skip
+    rules = spec.conversation
+    talks = f"{counted(len(spec.scenarios), 'scenario')}, {counted(rules.replicates, 'run')} each, "
+    talks += f"up to {counted(rules.turns, 'turn')} of the person"
     survey = run.questionnaire
     rows = [
         ("People", f"{len(run.population)}, made by {run.population.generator}"),
         ("Played by", names.get("simulator", spec.models.simulator)),
         ("Talking to", names.get("target", "")) if spec.scenarios else ("Talking to", "nobody: no scenarios"),
         ("Conversations", talks) if spec.scenarios else ("Conversations", "none"),
-        ("Survey", f"{survey.title or survey.id}, {counted(len(survey.items), 'item')}") if survey else ("Survey", "none"),
+        ("Survey", f"{survey.title or survey.id}, {counted(len(survey.items), 'item')}")
+        if survey
+        else ("Survey", "none"),
         ("Seed", str(spec.seed)),
     ]
     return [(k, v) for k, v in rows if v]
@@ -47,9 +51,18 @@ def unfinished(run: RunData) -> str:
     return ""
 
 
+def ordered(run: RunData) -> list[Conversation]:
+    """Conversations as a reader looks for them: by person, scenario and run. Links count in this order."""
+    place = {p.id: k for k, p in enumerate(run.population.personas)}
+    last = len(place)
+    return sorted(
+        run.conversations, key=lambda c: (place.get(c.persona_id or "", last), c.scenario_id or "", c.replicate, c.id)
+    )
+
+
 def transcripts(run: RunData) -> list[dict[str, Any]]:
     """Conversations for the browser of transcripts."""
-    return [_talk(c) for c in run.conversations]
+    return [_talk(c) for c in ordered(run)]
 
 
 def _talk(c: Conversation) -> dict[str, Any]:
@@ -119,7 +132,9 @@ def survey(run: RunData, reading: Reading | None) -> dict[str, Any] | None:
     return {
         "axes": [names.get(a, a) for a in axes],
         "labels": list(q.labels),
-        "items": [{"text": i.text, "axis": names.get(i.dimension, i.dimension), "reverse": i.reverse} for i in q.items],
+        "items": [
+            {"text": i.text, "axis": names.get(i.dimension, i.dimension), "reverse": i.reverse} for i in q.items
+        ],
         "z": [[_short(v) for v in z.get(p.id, [None] * len(axes))] for p in run.population.personas],
         "t": [[_short(v) for v in t[p.id]] if p.id in t else None for p in run.population.personas],
         "answers": [answers.get(p.id, []) for p in run.population.personas],
@@ -149,13 +164,20 @@ def scores(run: RunData) -> list[dict[str, Any]]:
     for reading in run.readings:
         rows = [
             {
-                "name": s.name, "value": shown(s.value), "unit": s.unit, "interval": interval(s.low, s.high),
-                "null": "" if s.null is None else shown(s.null), "better": {"none": "", "target": "near a target"}.get(
-                    s.direction, s.direction), "n": f"{s.n:,}", "unscored": f"{s.unscored:,}",
-                "how": s.estimator, "resampled": s.interval, "note": s.note,
+                "name": s.name,
+                "value": shown(s.value),
+                "unit": s.unit,
+                "interval": interval(s.low, s.high),
+                "null": "" if s.null is None else shown(s.null),
+                "better": _BETTER.get(s.direction, s.direction),
+                "n": f"{s.n:,}",
+                "unscored": f"{s.unscored:,}",
+                "how": s.estimator,
+                "resampled": s.interval,
+                "note": s.note,
             }
             for s in reading.scores
-        ]  # fmt: skip
+        ]
         out.append({"gauge": reading.gauge, "title": GAUGES.get(reading.gauge, reading.gauge), "rows": rows})
     return out
 
@@ -163,11 +185,12 @@ def scores(run: RunData) -> list[dict[str, Any]]:
 def quotes(run: RunData) -> list[dict[str, Any]]:
     """Lines worth showing, with who said them, where, and the place to read on."""
     names = distinct_names(run)
-    index = {c.id: k for k, c in enumerate(run.conversations)}
+    talks = ordered(run)
+    index = {c.id: k for k, c in enumerate(talks)}
     out = []
     for q in (q for r in run.readings for q in r.quotes):
         k = index.get(q.conversation_id)
-        c = None if k is None else run.conversations[k]
+        c = None if k is None else talks[k]
         who = "an unknown speaker" if c is None or c.persona_id is None else names.get(c.persona_id, c.persona_id)
         place = [] if c is None or c.scenario_id is None else [c.scenario_id, f"run {c.replicate + 1}"]
         link = None if k is None else f"#talk-{k}-{q.turn}"
@@ -182,7 +205,7 @@ def faults(run: RunData) -> dict[str, Any]:
         {"kind": c.fault.kind, "code": c.fault.code, "detail": c.fault.detail, "link": f"#talk-{k}-0",
          "where": f"{names.get(c.persona_id or '', c.persona_id or 'conversation')}, {c.scenario_id or c.id}"
          + ("" if c.fault.turn is None else f", turn {c.fault.turn + 1}")}
-        for k, c in enumerate(run.conversations) if c.fault is not None
+        for k, c in enumerate(ordered(run)) if c.fault is not None
     ] + [
         {"kind": a.fault.kind, "code": a.fault.code, "detail": a.fault.detail, "link": None,
          "where": f"{names.get(a.persona_id, a.persona_id)}, item {a.item_id}"}
@@ -196,7 +219,7 @@ def faults(run: RunData) -> dict[str, Any]:
         ("conversations begun again after a fault", run.info["attempts"]),
         ("survey answers that could not be read (unscored)", unscored),
         ("lines kept although a guard fired", kept),
-        ("people written by a template because the writer could not", sum(p.fallback for p in run.population.personas)),
+        ("people a template wrote because the writer could not", sum(p.fallback for p in run.population.personas)),
         *((f"units unscored by {r.gauge}, at most", max(s.unscored for s in r.scores)) for r in run.readings
           if r.scores),
     ]  # fmt: skip

@@ -10,6 +10,7 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 Scale = Callable[[float], float]
@@ -122,16 +123,44 @@ def curve_panel(
     for x in thinned(xs):
         parts.append(tag("text", f"{x:g}", class_="tick", x=at_x(x), y=H - BOTTOM + 16, text_anchor="middle"))
         if len(set(ns.values())) > 1:
-            parts.append(tag("text", f"n {ns[x]}", class_="tick n", x=at_x(x), y=H - BOTTOM + 29, text_anchor="middle"))
+            parts.append(
+                tag("text", f"n {ns[x]}", class_="tick n", x=at_x(x), y=H - BOTTOM + 29, text_anchor="middle")
+            )
     whole = f"{x_label} (n = {next(iter(ns.values()))})" if len(set(ns.values())) == 1 else f"{x_label}, n below it"
     parts.append(tag("text", whole, class_="axis", x=(LEFT + W - RIGHT) / 2, y=H - 5, text_anchor="middle"))
     if null is not None and y.low <= null <= y.high:
         parts.append(tag("line", class_="null", x1=LEFT, x2=W - RIGHT, y1=at_y(null), y2=at_y(null)))
     parts += [_line(s, at_x, at_y, dots=len(xs) <= 24) for s in series]
     if null is not None and null_name and y.low <= null <= y.high:
-        room = at_y(null) - 5 if at_y(null) > TOP + 14 else at_y(null) + 13
-        parts.append(tag("text", null_name, class_="null-name", x=W - RIGHT, y=room, text_anchor="end"))
+        lines = [[(at_x(p[0]), at_y(p[1])) for p in s.points if not math.isnan(p[1])] for s in series]
+        place = _free_place(lines, at_y(null), width=6.2 * len(null_name))
+        if place:
+            parts.append(tag("text", null_name, class_="null-name", x=place[0], y=place[1]))
     return picture(parts, W, H, title=title, description=description)
+
+
+def _free_place(
+    lines: Sequence[Sequence[tuple[float, float]]], y: float, *, width: float
+) -> tuple[float, float] | None:
+    """Where a name fits beside the level ``y`` without lying on a line; None lets the key speak alone."""
+    xs = (W - RIGHT - width, LEFT + 8, (LEFT + W - RIGHT - width) / 2)
+    for left, base in ((x, b) for x in xs for b in (y - 5, y + 14)):
+        if base - 11 < TOP or base + 3 > H - BOTTOM:
+            continue
+        if not any(_crosses(a, b, left, left + width, base - 13, base + 5) for r in lines for a, b in _steps(r)):
+            return left, base
+    return None
+
+
+def _steps(line: Sequence[tuple[float, float]]) -> list[tuple[tuple[float, float], tuple[float, float]]]:
+    return list(pairwise(line)) or [(p, p) for p in line]
+
+
+def _crosses(a: tuple[float, float], b: tuple[float, float], x0: float, x1: float, y0: float, y1: float) -> bool:
+    """Whether the step from ``a`` to ``b`` meets the box, looked at in twenty places."""
+    return any(
+        x0 <= a[0] + (b[0] - a[0]) * k / 20 <= x1 and y0 <= a[1] + (b[1] - a[1]) * k / 20 <= y1 for k in range(21)
+    )
 
 
 def thinned(xs: Sequence[float], most: int = 8) -> list[float]:
@@ -154,7 +183,9 @@ def _line(s: Series, at_x: Scale, at_y: Scale, *, dots: bool) -> Markup:
             edge = [f"{x:.1f},{hi:.1f}" for x, _, hi in band] + [f"{x:.1f},{lo:.1f}" for x, lo, _ in reversed(band)]
             out.append(tag("polygon", class_=f"band {s.tone}", points=" ".join(edge)))
         elif band:
-            out.append(tag("line", class_=f"whisker {s.tone}", x1=band[0][0], x2=band[0][0], y1=band[0][1], y2=band[0][2]))
+            out.append(
+                tag("line", class_=f"whisker {s.tone}", x1=band[0][0], x2=band[0][0], y1=band[0][1], y2=band[0][2])
+            )
         if len(run) > 1:
             path = " ".join(f"{at_x(p[0]):.1f},{at_y(p[1]):.1f}" for p in run)
             out.append(tag("polyline", class_=f"line {s.tone}", points=path))
@@ -178,13 +209,16 @@ def track(
 ) -> Markup:
     """A row's drawing in percent of its width, so that it fits any column: shaded zones below, parts above."""
     shaded = [
-        tag("rect", class_="zone", x=f"{a:.2f}%", width=f"{max(b - a, 0.4):.2f}%", y=0, height=height) for a, b in zones
+        tag("rect", class_="zone", x=f"{a:.2f}%", width=f"{max(b - a, 0.4):.2f}%", y=0, height=height)
+        for a, b in zones
     ]
     base = tag("line", class_="grid", x1="0%", x2="100%", y1=height / 2, y2=height / 2)
     return tag("svg", *shaded, base, *parts, class_="track", height=height, role="img", aria_label=label)
 
 
-def dot_row(value: float, low: float | None, high: float | None, null: float | None, at: Scale, height: int = 26) -> Markup:
+def dot_row(
+    value: float, low: float | None, high: float | None, null: float | None, at: Scale, height: int = 26
+) -> Markup:
     """A dot with its interval and a dashed mark where nothing would be; ``at`` gives percent."""
     mid = height / 2
 

@@ -73,14 +73,24 @@ def percent(value: float | None) -> str:
     """A share in words.
 
     >>> [percent(v) for v in (0.0625, 0.00002, 1.0, None)]
-    ['6 %', 'under 0.1 %', '100 %', 'n/a']
+    ['6%', 'under 0.1%', '100%', 'n/a']
     """
     if value is None or math.isnan(value) or math.isinf(value):
         return shown(value)
     if 0 < abs(value) < 0.001:
-        return "under 0.1 %" if value > 0 else "about 0 %"
+        return "under 0.1%" if value > 0 else "about 0%"
     digits = 1 if abs(value) < 0.0095 else 0
-    return f"{value * 100:.{digits}f} %".replace("-", "−")
+    return f"{value * 100:.{digits}f}%".replace("-", "−")
+
+
+def two(value: float) -> str:
+    """A number to two places, for a figure.
+
+    >>> two(-0.0002), two(-0.518), two(2.0)
+    ('0', '−0.52', '2')
+    """
+    text = f"{value:.2f}".rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text.replace("-", "−")
 
 
 def interval(low: float | None, high: float | None, form: Any = shown) -> str:
@@ -110,8 +120,8 @@ _PARTS = re.compile(r"(?P<aside>\([^()]*\))|(?P<number>[+−-]?\d[\d,.]*(?:\s?%|
 def emphasised(sentence: str) -> list[tuple[str, str]]:
     """A headline in pieces: ``plain``, ``number`` (what the eye should find) and ``aside`` (intervals in brackets).
 
-    >>> emphasised("Right 75% of the time (95 % interval 56% to 94%).")
-    [('plain', 'Right '), ('number', '75%'), ('plain', ' of the time '), ('aside', '(95 % interval 56% to 94%)'), ('plain', '.')]
+    >>> emphasised("Right 75% of the time (56% to 94%).")
+    [('plain', 'Right '), ('number', '75%'), ('plain', ' of the time '), ('aside', '(56% to 94%)'), ('plain', '.')]
     """
     out: list[tuple[str, str]] = []
     at = 0

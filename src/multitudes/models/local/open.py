@@ -42,7 +42,8 @@ def open_local(
         raise MissingExtra("local", f"running {name!r} in this process") from error
 
     from multitudes.models.local.engine import LocalModel
-    from multitudes.models.local.runner import MASK_BY_LAYER, SINGLE_MASK, Runner, pack_linears
+    from multitudes.models.local.packing import pack_linears
+    from multitudes.models.local.runner import MASK_BY_LAYER, SINGLE_MASK, Runner
     from multitudes.models.local.template import ChatTemplate
 
     transformers_logging.set_verbosity_error()
@@ -67,9 +68,9 @@ def open_local(
         module = module.to("cuda")
     module = module.eval()
     template = ChatTemplate(tokenizer, end_ids=_end_ids(module))
-    runner = Runner(module)
     if module.device.type == "cpu" and dtype == "float32" and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         pack_linears(module)
+    runner = Runner(module)
     weights = _weights_hash(Path(path))
     versions = f"torch {torch.__version__}"
     context = int(getattr(config, "max_position_embeddings", 0) or 0) or DEFAULT_CONTEXT_TOKENS

@@ -81,36 +81,6 @@ def grouped_attention(
     return out.reshape(batch, heads, n, width).transpose(1, 2), None
 
 
-class PackedLinear(nn.Module):
-    """A linear layer whose weights were laid out once for small batches on the CPU; holds no other copy."""
-
-    def __init__(self, linear: nn.Linear) -> None:
-        super().__init__()
-        self._packed = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), 32)
-        self._bias = None if linear.bias is None else linear.bias.detach()
-        self.in_features, self.out_features = linear.in_features, linear.out_features
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(…, in) → (…, out)."""
-        out: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, self._packed, self._bias, "none", [], "")
-        return out
-
-
-def pack_linears(module: nn.Module) -> int:
-    """Replace every float32 linear layer by a packed one; returns how many there were.
-
-    Worth it: oneDNN's packed layout runs the small products of a decoding step at 1.2 to 2 times the speed of the
-    default path (see ``benchmarks/engine.py``), and the unpacked copy is freed unless the embedding shares it.
-    """
-    count = 0
-    for parent in list(module.modules()):
-        for name, child in list(parent.named_children()):
-            if type(child) is nn.Linear and child.weight.dtype == torch.float32:
-                setattr(parent, name, PackedLinear(child))
-                count += 1
-    return count
-
-
 class Runner:
     """A causal language model, ready for batches with known keys and values.
 
