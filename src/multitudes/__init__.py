@@ -1,1 +1,82 @@
-"""Simulate many different people with a model trained to be one."""
+"""Simulate many different people with a model trained to be one.
+
+Public names are loaded when they are first used: importing the package itself does no work.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+_WHERE = {
+    "load": "multitudes.models.load",
+    "load_encoder": "multitudes.models.encode",
+    "populate": "multitudes.api",
+    "converse": "multitudes.api",
+    "survey": "multitudes.api",
+    "measure": "multitudes.api",
+    "study": "multitudes.api",
+    "open_run": "multitudes.study.data",
+    "compare": "multitudes.study.compare",
+    "load_population": "multitudes.personas.sources",
+    "load_questionnaire": "multitudes.personas.questionnaires",
+    "read_transcripts": "multitudes.simulate.transcripts",
+    "Message": "multitudes.models.base",
+    "Request": "multitudes.models.base",
+    "Sampling": "multitudes.models.base",
+    "ScoreItem": "multitudes.models.base",
+} | dict.fromkeys(
+    ("Answer", "Conversation", "Dimension", "Item", "Persona", "Population", "Questionnaire", "Reading", "Scenario",
+     "Score", "Turn"),
+    "multitudes.core.records",
+)  # fmt: skip
+
+__all__ = sorted(_WHERE)
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from multitudes.api import converse, measure, populate, study, survey
+    from multitudes.core.records import (
+        Answer,
+        Conversation,
+        Dimension,
+        Item,
+        Persona,
+        Population,
+        Questionnaire,
+        Reading,
+        Scenario,
+        Score,
+        Turn,
+    )
+    from multitudes.models.base import Message, Request, Sampling, ScoreItem
+    from multitudes.models.encode import load_encoder
+    from multitudes.models.load import load
+    from multitudes.personas.questionnaires import load_questionnaire
+    from multitudes.personas.sources import load_population
+    from multitudes.simulate.transcripts import read_transcripts
+    from multitudes.study.compare import compare
+    from multitudes.study.data import open_run
+
+
+class _Package(ModuleType):
+    """The package: ``mt.measure(...)`` and ``mt.study(...)`` stay calls although folders bear the same names."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in _WHERE:
+            raise AttributeError(f"module 'multitudes' has no attribute {name!r}")
+        value = getattr(importlib.import_module(_WHERE[name]), name)
+        ModuleType.__setattr__(self, name, value)
+        return value
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _WHERE and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *_WHERE})
+
+
+sys.modules[__name__].__class__ = _Package

@@ -64,7 +64,9 @@ def check(name: Annotated[str, typer.Argument(help="Model, as in a study file.")
         start = time.perf_counter()
         reply = run_sync(model.reply([Request(messages, Sampling(temperature=0, max_tokens=24))]))[0]
         if reply.fault is not None:
-            raise ModelError("the model did not answer", where=name, found=f"{reply.fault.code}: {reply.fault.detail}")
+            raise ModelError(
+                "the model did not answer", where=name, found=f"{reply.fault.code}: {reply.fault.detail}"
+            )
         console.print(f"says: {reply.text!r} ({time.perf_counter() - start:.2f} s)", markup=False)
         for field, value in (
             ("engine", model.info.fingerprint), ("context tokens", model.info.context_tokens),

@@ -124,8 +124,8 @@ def drift(
 def variance_bars(reading: Reading | None) -> Figure:
     """How much of the spread is the person, beside what is known of people."""
     caption = (
-        "Dark is the part of the spread of answers to a question that comes from who was asked, light is noise "
-        "between runs: people who are all alike would have no dark part."
+        "The filled part of a bar is the share of the spread of answers to a question that comes from who was asked, "
+        "the rest is noise between runs: people who are all alike would fill nothing."
     )
     blank = Figure("variance", "Person or noise", caption, missing=why_missing(reading), shape="half")
     if reading is None or blank.missing:
@@ -158,7 +158,8 @@ def variance_bars(reading: Reading | None) -> Figure:
            shown(number(c["value"])), "" if c["share"] is None else f"{percent(number(c['share']))} of all")
           for c in parts),
     )  # fmt: skip
-    key = (("accent bar", "the person"), ("noise bar", "noise between runs"), ("ink", "95% interval"))
+    key = (("accent bar", "the person, simulated"), ("people bar", "the person, in people"),
+           ("noise bar", "noise between runs"), ("ink", "95% interval"))  # fmt: skip
     head = ("quantity", "of", "value", "interval or share")
     return _with(blank, body=join(rows), key=key, notes=tuple(notes), head=head, rows=data)
 

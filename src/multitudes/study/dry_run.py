@@ -43,7 +43,7 @@ def describe(spec: StudySpec, *, base: Path, folder: Path) -> Iterator[str]:
     yield f"conversations: {cost.conversations} (up to {spec.conversation.turns} turns of the person each)"
     yield f"survey answers: {cost.answers} ({mode})" if questionnaire else "survey answers: none"
     yield f"model calls: {cost.calls}, before redraws (each guard rejection costs one more)"
-    yield f"tokens in: {cost.prompt_tokens:,}, of which new to an engine with prefix reuse: {cost.new_prompt_tokens:,}"
+    yield f"tokens in: {cost.prompt_tokens:,}; {cost.new_prompt_tokens:,} new to an engine that reuses prefixes"
     yield f"tokens out: at most {cost.completion_tokens:,}"
     if spec.models.simulator == "smollm2":
         seconds = cost.new_prompt_tokens / EMBEDDED_PREFILL_TPS + cost.completion_tokens / EMBEDDED_DECODE_TPS

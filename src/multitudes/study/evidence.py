@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from multitudes.core.records import Conversation, Population, Usage
 from multitudes.core.seeds import derive_rng
@@ -18,6 +18,14 @@ from multitudes.study.store import Store
 CONVERSATIONS_AT_ONCE = 16
 
 
+class Evidence(NamedTuple):
+    """What a listener made of one conversation."""
+
+    conversation_id: str
+    record: dict[str, Any]
+    usage: Usage
+
+
 def candidates_of(persona_id: str, population: Population, n: int, *, root: str) -> list[str]:
     """The true person and ``n − 1`` others, drawn once per person and shuffled by seed."""
     others = [p.id for p in population.personas if p.id != persona_id]
@@ -27,54 +35,63 @@ def candidates_of(persona_id: str, population: Population, n: int, *, root: str)
     return chosen
 
 
-async def collect_likelihoods(
-    store: Store, conversations: Sequence[Conversation], population: Population, spec: StudySpec, listener: ChatModel
-) -> Usage:
+async def likelihoods(
+    conversations: Sequence[Conversation],
+    population: Population,
+    *,
+    goals: Mapping[str, str],
+    n_candidates: int,
+    root: str,
+    listener: ChatModel,
+) -> AsyncIterator[Evidence]:
     """Log-likelihood of every line of every person under each candidate, given all that was said before it.
 
-    Stored as ``{"listener", "candidates", "true", "turns": [own turn…], "logp": [[per candidate]…]}``.
+    Yields one ``Evidence`` per conversation whose person is known; its ``record`` is ``{"listener", "candidates",
+    "true", "turns": [own turn…], "logp": [[nats per candidate]…]}``.
     """
-    known = store.likelihoods()
     todo = [
         c for c in conversations
-        if c.fault is None and c.persona_id in population.by_id and any(t.speaker == "user" for t in c.turns)
-        and known.get(c.id, {}).get("listener") != listener.info.fingerprint
+        if c.fault is None and c.persona_id in population.by_id and any(t.strip() for t in c.user_texts)
     ]  # fmt: skip
-    goals = {s.id: s.goal for s in spec.scenarios}
-    spent = Usage()
-    context = population.context or spec.population.context
     for start in range(0, len(todo), CONVERSATIONS_AT_ONCE):
         part = todo[start : start + CONVERSATIONS_AT_ONCE]
         items: list[ScoreItem] = []
-        shapes: list[dict[str, Any]] = []
+        records: list[dict[str, Any]] = []
         for c in part:
             assert c.persona_id is not None
-            people = candidates_of(c.persona_id, population, spec.measure.candidates, root=spec.root)
+            people = candidates_of(c.persona_id, population, n_candidates, root=root)
             goal = goals.get(c.scenario_id or "")
-            prompts = [render(population.by_id[p], scenario_goal=goal, context=context) for p in people]
+            prompts = [render(population.by_id[p], scenario_goal=goal, context=population.context) for p in people]
             own = [i for i, t in enumerate(c.turns) if t.speaker == "user"]
             scored = [i for i in own if c.turns[i].text.strip()]
             for i in scored:
-                for prompt in prompts:
-                    items.append(ScoreItem(view(c.turns[:i], "user", system=prompt), c.turns[i].text))
-            shapes.append(
-                {
-                    "listener": listener.info.fingerprint,
-                    "candidates": people,
-                    "true": people.index(c.persona_id),
-                    "turns": [own.index(i) + 1 for i in scored],
-                }
-            )
+                items += [ScoreItem(view(c.turns[:i], "user", system=p), c.turns[i].text) for p in prompts]
+            turns = [own.index(i) + 1 for i in scored]
+            records.append(
+                {"listener": listener.info.fingerprint, "candidates": people, "true": people.index(c.persona_id),
+                 "turns": turns}
+            )  # fmt: skip
         found = iter(await listener.score(items))
-        rows = []
-        for c, shape in zip(part, shapes, strict=True):
-            logp = []
-            for _ in shape["turns"]:
-                line = [next(found) for _ in shape["candidates"]]
-                spent = sum((s.usage for s in line), spent)
-                logp.append([s.total for s in line])
-            rows.append((c.id, {**shape, "logp": logp}))
-        store.add_likelihoods(rows)
+        for c, record in zip(part, records, strict=True):
+            lines = [[next(found) for _ in record["candidates"]] for _ in record["turns"]]
+            usage = sum((s.usage for line in lines for s in line), Usage())
+            yield Evidence(c.id, {**record, "logp": [[s.total for s in line] for line in lines]}, usage)
+
+
+async def collect_likelihoods(
+    store: Store, conversations: Sequence[Conversation], population: Population, spec: StudySpec, listener: ChatModel
+) -> Usage:
+    """Store the evidence of conversations that have none of this listener yet; returns what it cost."""
+    known = store.likelihoods()
+    todo = [c for c in conversations if known.get(c.id, {}).get("listener") != listener.info.fingerprint]
+    spent = Usage()
+    found = likelihoods(
+        todo, population, goals={s.id: s.goal for s in spec.scenarios}, n_candidates=spec.measure.candidates,
+        root=spec.root, listener=listener,
+    )  # fmt: skip
+    async for evidence in found:
+        store.add_likelihoods([(evidence.conversation_id, evidence.record)])
+        spent = spent + evidence.usage
     return spent
 
 

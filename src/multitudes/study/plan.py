@@ -34,7 +34,7 @@ class Plan(NamedTuple):
 
 def make_plan(spec: StudySpec, population: Population, questionnaire: Questionnaire | None, *, mode: Mode) -> Plan:
     """The plan. Ids depend on who, what and which run, so a larger study keeps the ids of a smaller one."""
-    context = population.context or spec.population.context
+    context = population.context
     talks = tuple(
         Talk(
             id=_id("c", spec.root, persona.id, scenario.id, replicate),

@@ -157,6 +157,7 @@ async def _population(
     watch(Step("people", 0, people.n))
     if people.file:
         population = load_population(base / people.file, limit=people.n)
+        population = population.model_copy(update={"context": people.context or population.context})
     else:
         dimensions = people.dimensions or (questionnaire.dimensions if questionnaire else ())
         context = people.context or (questionnaire.context if questionnaire else "")

@@ -8,7 +8,7 @@ rounding only.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import nn
@@ -68,8 +68,8 @@ def pack_linears(module: Any) -> None:
     """Replace every float32 linear layer of ``module``, in place, by a packed one."""
     for parent in list(module.modules()):
         for names in FUSED:
-            layers = [getattr(parent, name, None) for name in names]
-            if all(_packable(layer) for layer in layers) and len({layer.bias is None for layer in layers}) == 1:
+            layers = [layer for name in names if _packable(layer := getattr(parent, name, None))]
+            if len(layers) == len(names) and len({layer.bias is None for layer in layers}) == 1:
                 shared, start = _Shared(layers), 0
                 for name, layer in zip(names, layers, strict=True):
                     setattr(parent, name, _Part(shared, start, start + layer.out_features))
@@ -79,5 +79,5 @@ def pack_linears(module: Any) -> None:
                 setattr(parent, name, PackedLinear(child.weight, child.bias))
 
 
-def _packable(layer: Any) -> bool:
+def _packable(layer: Any) -> TypeGuard[nn.Linear]:
     return type(layer) is nn.Linear and layer.weight.dtype == torch.float32

@@ -1,0 +1,214 @@
+"""The plain calls: what the command line does, each in one function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from multitudes.core.errors import ConfigError, did_you_mean
+from multitudes.core.loop import run_sync
+from multitudes.core.records import Answer, Conversation, Dimension, Population, Questionnaire, Reading, Scenario
+from multitudes.models.base import ChatModel, Sampling
+from multitudes.models.encode import Encoder
+from multitudes.personas.generators import get_generator
+from multitudes.personas.questionnaires import load_questionnaire
+from multitudes.personas.render import render
+from multitudes.simulate.conversation import Rules, Talk, hold_all
+from multitudes.simulate.survey import Ask, SurveyRules, ask_all, mode_of
+from multitudes.simulate.targets import FunctionTarget, ModelTarget, Target
+from multitudes.study.data import RunData
+from multitudes.study.evidence import likelihoods, text_key
+from multitudes.study.gauges import Material, read_gauge
+from multitudes.study.run import run_study
+from multitudes.study.spec import GAUGES, StudySpec, read_study
+
+CHAT = Scenario(id="chat", goal="you would like to have a conversation")
+
+
+def populate(
+    context: str,
+    *,
+    dimensions: Sequence[Dimension],
+    n: int,
+    writer: ChatModel | None = None,
+    generator: str | None = None,
+    seed: int = 0,
+) -> Population:
+    """``n`` people of a setting, spread over the space of ``dimensions``.
+
+    Args:
+        context: The setting, one or two sentences.
+        dimensions: The axes they differ on.
+        n: How many.
+        writer: Model that writes the descriptions; without one they come from templates.
+        generator: Name of a generator; ``sobol`` with a writer, else ``template``.
+        seed: Root of every draw.
+
+    >>> axes = [Dimension(id="patience", name="Patience", low="hangs up at once", high="waits calmly")]
+    >>> len(populate("Callers of a help line.", dimensions=axes, n=3, seed=7))
+    3
+    """
+    maker = get_generator(generator or ("sobol" if writer else "template"))
+    return run_sync(maker.generate(context, list(dimensions), n, llm=writer, seed=seed))
+
+
+def converse(
+    people: Population,
+    *,
+    simulator: ChatModel,
+    target: ChatModel | Target | Callable[..., Any],
+    scenario: Scenario = CHAT,
+    turns: int = 6,
+    replicates: int = 1,
+    sampling: Sampling | None = None,
+    target_sampling: Sampling | None = None,
+    seed: int = 0,
+) -> list[Conversation]:
+    """Every person talks to the target; one conversation per person and replicate, in that order.
+
+    Args:
+        people: Who.
+        simulator: Model that plays them.
+        target: A chat model, a function ``f(messages) -> str``, or anything with ``Target.reply``.
+        scenario: What they want and what the target is told.
+        turns: Turns of the person, at most.
+        replicates: Runs of each person.
+        sampling: How the person's words are drawn.
+        target_sampling: How the target's words are drawn, where it is a chat model.
+        seed: Root of every draw.
+
+    >>> from multitudes.models.fake import echo, people as crowd
+    >>> axes = [Dimension(id="patience", name="Patience", low="hangs up at once", high="waits calmly")]
+    >>> talks = converse(populate("Callers.", dimensions=axes, n=2), simulator=crowd(), target=echo(), turns=2)
+    >>> [len(t.turns) for t in talks]
+    [4, 4]
+    """
+    rules = Rules(turns=turns, sampling=sampling or Sampling(max_tokens=60))
+    talks = [
+        Talk(
+            id=f"{persona.id}.{scenario.id}.{replicate}",
+            root=f"converse:{seed}",
+            persona=persona,
+            prompt=render(persona, scenario_goal=scenario.goal, context=people.context),
+            scenario=scenario,
+            replicate=replicate,
+        )
+        for persona in people.personas
+        for replicate in range(replicates)
+    ]
+
+    async def hold() -> list[Conversation]:
+        spoken = _target(target, target_sampling or Sampling(temperature=0.7, max_tokens=120))
+        return [c async for c in hold_all(talks, simulator=simulator, target=spoken, rules=rules)]
+
+    order = {t.id: i for i, t in enumerate(talks)}
+    return sorted(run_sync(hold()), key=lambda c: order[c.id])
+
+
+def _target(target: Any, sampling: Sampling) -> Target:
+    if hasattr(target, "info"):
+        return ModelTarget(target, sampling)
+    if hasattr(target, "reply"):
+        found: Target = target
+        return found
+    if callable(target):
+        return FunctionTarget(target)
+    raise ConfigError(
+        "cannot talk to this target", where="target", found=type(target).__name__,
+        expected="a ChatModel, a function of messages, or an object with reply()",
+    )  # fmt: skip
+
+
+def survey(
+    people: Population,
+    questionnaire: Questionnaire | str | Path,
+    *,
+    model: ChatModel,
+    by: str = "letters",
+    runs: int = 2,
+    seed: int = 0,
+) -> list[Answer]:
+    """Every person answers every item: exact distributions where the engine has them, else ``runs`` parsed replies.
+
+    >>> from multitudes.models.fake import TableModel
+    >>> axes = [Dimension(id="patience", name="Patience", low="hangs up at once", high="waits calmly")]
+    >>> answers = survey(populate("Callers.", dimensions=axes, n=2), "help-line", model=TableModel({}))
+    >>> answers[0].mode, round(sum(answers[0].probs), 6)
+    ('exact', 1.0)
+    """
+    asked = questionnaire if isinstance(questionnaire, Questionnaire) else load_questionnaire(questionnaire)
+    mode = mode_of(model)
+    asks = [
+        Ask(f"{p.id}.{item.id}.{run}", p, render(p, context=people.context), item, run)
+        for p in people.personas
+        for item in asked.items
+        for run in range(1 if mode == "exact" else runs)
+    ]
+    rules = SurveyRules(mode=mode, by="words" if by == "words" else "letters", runs=runs)
+    return run_sync(ask_all(asks, asked, model=model, root=f"survey:{seed}", rules=rules))
+
+
+def measure(
+    conversations: Sequence[Conversation] = (),
+    gauges: Sequence[str] = ("leak", "diversity"),
+    *,
+    answers: Sequence[Answer] = (),
+    people: Population | None = None,
+    questionnaire: Questionnaire | str | Path | None = None,
+    scenarios: Sequence[Scenario] = (CHAT,),
+    listener: ChatModel | None = None,
+    candidates: int = 4,
+    encoder: Encoder | None = None,
+    seed: int = 0,
+) -> list[Reading]:
+    """Read gauges on conversations and answers, whoever made them.
+
+    Args:
+        conversations: For leak, listener and diversity.
+        gauges: Any of leak, listener, coverage, variance, diversity. One without material says so in its reading.
+        answers: For coverage and variance.
+        people: Who they are; needed by listener and coverage.
+        questionnaire: What the answers are about; needed by coverage.
+        scenarios: Those of the conversations, for what the listener is told of the goals.
+        listener: Model with log-probabilities that guesses who spoke.
+        candidates: People it chooses among.
+        encoder: For embedding spread.
+        seed: Seed of intervals and distractors.
+
+    Raises:
+        ConfigError: Unknown gauge, with the near ones.
+    """
+    for name in gauges:
+        if name not in GAUGES:
+            raise ConfigError("unknown gauge", where="gauges", found=repr(name), hint=did_you_mean(name, GAUGES))
+    asked = load_questionnaire(questionnaire) if isinstance(questionnaire, str | Path) else questionnaire
+    evidence: dict[str, Any] = {}
+    if "listener" in gauges and listener is not None and people is not None:
+
+        async def collect() -> None:
+            goals = {s.id: s.goal for s in scenarios}
+            found = likelihoods(
+                conversations, people, goals=goals, n_candidates=candidates, root=f"measure:{seed}", listener=listener
+            )
+            async for one in found:
+                evidence[one.conversation_id] = one.record
+
+        run_sync(collect())
+    vectors = None
+    if encoder is not None:
+        texts = list(dict.fromkeys(t for c in conversations for t in c.user_texts if t.strip()))
+        vectors = dict(zip(map(text_key, texts), encoder.encode(texts), strict=True)) if texts else {}
+    material = Material(
+        conversations=tuple(conversations), answers=tuple(answers), population=people, questionnaire=asked,
+        likelihoods=evidence, vectors=vectors, encoder=encoder.name if encoder else "", seed=seed,
+    )  # fmt: skip
+    return [read_gauge(name, material) for name in gauges]
+
+
+def study(file: str | Path | StudySpec, out: str | Path | None = None) -> RunData:
+    """Run a study, or go on where it stopped; see ``multitudes study --explain`` for the file."""
+    base = Path() if isinstance(file, StudySpec) else Path(file).parent
+    spec = file if isinstance(file, StudySpec) else read_study(Path(file))
+    folder = Path(out) if out is not None else Path("runs") / f"{spec.name}-{spec.hash[:8]}"
+    return run_sync(run_study(spec, folder, base=base))

@@ -1,0 +1,63 @@
+"""``multitudes measure``: the gauges on anybody's transcripts, no simulation needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from multitudes.cli._show import console, ending, print_json
+
+
+def measure(
+    file: Annotated[Path, typer.Argument(help="Transcripts: chat JSONL, ShareGPT or ConvLab; .gz too.")],
+    gauges: Annotated[str, typer.Option("--with", help="Gauges, separated by commas.")] = "leak,diversity",
+    people: Annotated[str | None, typer.Option(help="Labels of the speakers to measure, such as P1,P2.")] = None,
+    personas: Annotated[Path | None, typer.Option(help="Who they are, for the listener.")] = None,
+    listener: Annotated[str | None, typer.Option(help="Model with log-probabilities for the listener.")] = None,
+    candidates: Annotated[int, typer.Option(help="People a listener chooses among.")] = 4,
+    encoder: Annotated[str, typer.Option(help="minilm, hash or none.")] = "hash",
+    skip_invalid: Annotated[bool, typer.Option("--skip-invalid", help="Leave out broken records, counted.")] = False,
+    limit: Annotated[int | None, typer.Option(help="Only the first so many views.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of intervals.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the readings as JSON.")] = False,
+    quotes: Annotated[int, typer.Option(help="Leaking lines to quote.")] = 3,
+) -> None:
+    """Read gauges on transcripts that nobody here wrote."""
+    with ending():
+        from multitudes.api import measure as read
+        from multitudes.cli.show import score_table
+        from multitudes.models.encode import load_encoder
+        from multitudes.models.load import load
+        from multitudes.personas.sources import load_population
+        from multitudes.simulate.transcripts import read_transcripts
+
+        names = [g.strip() for g in gauges.split(",") if g.strip()]
+        found = read_transcripts(file, people=people.split(",") if people else None, skip_invalid=skip_invalid)
+        talks = found.conversations[:limit]
+        readings = read(
+            talks,
+            names,
+            people=load_population(personas) if personas else None,
+            listener=load(listener) if listener else None,
+            candidates=candidates,
+            encoder=None if encoder == "none" else load_encoder(encoder),
+            seed=seed,
+        )
+        if as_json:
+            print_json([r.model_dump(mode="json") for r in readings])
+            return
+        lines = sum(len(c.user_texts) for c in talks)
+        console.print(
+            f"{found.n_dialogues} dialogues ({found.format}), {len(talks)} views, {lines} lines, "
+            f"{found.skipped} records skipped",
+            markup=False,
+        )
+        for warning in found.warnings:
+            console.print(f"warning {warning.code}: {warning.what}: {warning.n_dialogues} dialogues", markup=False)
+        console.print(score_table([s for r in readings for s in r.scores]))
+        for quote in [q for r in readings for q in r.quotes][:quotes]:
+            console.print(
+                f"{quote.conversation_id}, turn {quote.turn} ({quote.why}): {quote.text[:160]!r}", markup=False
+            )
