@@ -27,3 +27,7 @@ for _name in GROUPS:
 def run() -> None:
     """Entry point."""
     app()
+
+
+if __name__ == "__main__":
+    run()

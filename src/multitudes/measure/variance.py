@@ -43,7 +43,8 @@ class Anchor(NamedTuple):
 
 
 _COLOUR = (
-    "recomputation of the released human data of arXiv 2411.04427 (skmur/onefish-twofish, colorref.csv), quoted and not run again here: "
+    "recomputation of the released human data of arXiv 2411.04427 (skmur/onefish-twofish, colorref.csv), quoted "
+    "and not run again here: "
     "1 - ΣG_e/ΣG_i of CIE Lab colours over words, two-way bootstrap"
 )
 _POPQUORN = (

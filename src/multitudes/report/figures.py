@@ -49,6 +49,15 @@ class Figure:
     shape: str = ""
 
 
+def _known(value: float | None) -> float | None:
+    """The value if it can be drawn."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _nan(value: float) -> float:
+    return value if math.isfinite(value) else math.nan
+
+
 def why_missing(reading: Reading | None) -> str:
     """Why a gauge has nothing to show; empty if it was read."""
     if reading is None:
@@ -72,7 +81,7 @@ def persona_map(
     table = reading.tables.get("persona_map") or {}
     ids, z, t = table.get("axes") or [], table.get("z") or [], table.get("t")
     people = [names.get(p, p) for p in table.get("personas") or []]
-    if not ids or not any(number(v) is not None for row in z for v in row):
+    if not ids or not any(_known(number(v)) is not None for row in z for v in row):
         return _with(blank, missing="Nobody has enough scored answers to be placed.")
     labels = [axes.get(i, (i, "", ""))[0] for i in ids]
     body, notes = map_panels(people, labels, z, t)
@@ -98,15 +107,16 @@ def drift(
         return blank
     by_name: dict[str, Curve] = {c.name: c for c in reading.curves}
     found = [(by_name[n], tone, called) for n, tone, called in curves if n in by_name and by_name[n].points]
-    values = [v for c, _, _ in found for p in c.points for v in (p.value, p.low, p.high) if v is not None and v == v]
+    series = [
+        Series(called, tone, tuple((p.x, _nan(p.value), _known(p.low), _known(p.high), p.n) for p in c.points))
+        for c, tone, called in found
+    ]
+    values = [v for s in series for p in s.points for v in p[1:4] if v is not None and v == v]
     if not values:
         return _with(blank, missing="No turn could be scored.")
     null = found[0][0].null
     floor = [*values, *([] if null is None else [null])]
     y = Range(0, 1, (0, 0.25, 0.5, 0.75, 1)) if top == 1 else nice_range(min(floor), max(*floor, 0.2))
-    series = [
-        Series(called, tone, tuple((p.x, p.value, p.low, p.high, p.n) for p in c.points)) for c, tone, called in found
-    ]
     form: Callable[[float | None], str] = percent if share else shown
     ends = [(s.name, s.points[0], s.points[-1]) for s in series]
     words = "; ".join(f"{n}: {form(a[1])} at turn {a[0]:g}, {form(b[1])} at turn {b[0]:g}" for n, a, b in ends)
@@ -171,7 +181,7 @@ def _share_bar(name: str, value: float, low: float | None, high: float | None, *
         tag("rect", class_="noise", x="0%", width="100%", y=3, height=20),
         tag("rect", class_="person accent" if ours else "person ink", x="0%", width=f"{width:.2f}%", y=3, height=20),
     ]
-    if low is not None and high is not None:
+    if interval(low, high) and low is not None and high is not None:
         a, b = (f"{min(max(at(v), 0), 100):.2f}%" for v in (low, high))
         parts += [
             tag("line", class_="halo", x1=a, x2=b, y1=13, y2=13),

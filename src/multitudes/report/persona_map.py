@@ -7,7 +7,7 @@ from itertools import combinations
 from typing import Any
 
 from multitudes.report.svg import Markup, picture, scale, tag
-from multitudes.report.words import counted, number
+from multitudes.report.words import counted, number, shown
 
 SIDE, PAD, FOOT = 320, 42, 40
 MAX_PANELS = 15  # every pair of six axes
@@ -30,7 +30,7 @@ def map_panels(
         notes.append(f"{len(axes)} axes have {len(pairs)} pairs; neighbours are shown, the data has all.")
         pairs = list(zip(range(len(axes) - 1), range(1, len(axes)), strict=True))
     panels = [_panel(people, axes, z, t, i, j) for i, j in pairs]
-    gone = sum(any(number(v) is None for v in row) for row in z)
+    gone = sum(any(shown(number(v)) in ("n/a", "unscored") for v in row) for row in z)
     if gone:
         notes.append(
             f"{counted(gone, 'person has', 'people have')} too few scored answers for a place on every axis."
@@ -91,7 +91,7 @@ def _panel(
 
 def _at(row: Sequence[Any], i: int, j: int, at_x: Any, at_y: Any, level: float | None) -> Place | None:
     x, y = number(row[i]), number(row[j])
-    return None if x is None or y is None else (at_x(x), at_y(y if level is None else level))
+    return None if x is None or y is None or x != x or y != y else (at_x(x), at_y(y if level is None else level))
 
 
 def _extent(places: Sequence[Place], m: int) -> float:
