@@ -18,8 +18,8 @@ import statistics
 from typing import Any
 
 import torch
-from _common import Timer, finish, machine, peak_rss_mib
 
+from _common import Timer, finish, machine, peak_rss_mib
 from multitudes.core.records import Turn
 from multitudes.models.base import Request, Sampling
 from multitudes.models.local import packing
@@ -38,8 +38,8 @@ def prompt(i: int, side: str) -> str:
     job, town = JOBS[i % 8], TOWNS[(i * 3 + i // 8) % 8]
     habit = "You like long walks, strong tea and short answers. " * (1 + i % 3)
     return (
-        f"You are a {job} from {town}, {30 + i} years old, and you have lived there for {i + 2} years with a dog. {habit}"
-        f"You are {'calling about a lost parcel' if side == 'user' else 'answering the phone of a small post office'}. "
+        f"You are a {job} from {town}, {30 + i} years old, and you have lived there for {i + 2} years with a dog. "
+        f"{habit}You are {'calling about a lost parcel' if side == 'user' else 'on the phone of a small post office'}. "
         "Speak in one or two short everyday sentences and say what you think."
     )
 
@@ -110,7 +110,8 @@ def workload(model: Any, plain: Any, n: int, messages: int, *, sampled_b: bool) 
             gaps += differences(plain, context, mine_ids, other)
     b_cpu, b_wall = (_interpolated({m: c[k] for m, c in cost.items()}, messages) for k in (0, 1))
     return {
-        "ours_cpu": mine.cpu, "ours_wall": mine.wall, "a_cpu": a_cpu, "a_wall": a_wall, "b_cpu": b_cpu, "b_wall": b_wall,
+        "ours_cpu": mine.cpu, "ours_wall": mine.wall, "a_cpu": a_cpu, "a_wall": a_wall,
+        "b_cpu": b_cpu, "b_wall": b_wall,
         "gaps": gaps, "compared": len(chosen) * n + (0 if sampled_b else A_ROWS * messages),
         "prefill_share": prefill / mine.wall, "decode_share": decode / mine.wall,
         "outside_forward_share": 1 - forward / mine.wall, "decode_tps": tokens / decode,
@@ -211,7 +212,7 @@ def main() -> None:
         print(f"decode {mid['decode_tps']:.0f} tokens/s = {share:.0%} of the float32 peak (attention not counted)")
         worst = max(gaps, default=0.0)
         print(
-            f"{mid['compared']:.0f} messages compared: {len(gaps)} differ, logit gaps there {[f'{g:.1e}' for g in gaps]}"
+            f"{mid['compared']:.0f} messages compared, {len(gaps)} differ; logit gaps there: {[f'{g:.1e}' for g in gaps]}"
         )
         figures[name] = {
             "b_over_ours": round(mid["b_cpu"] / mid["ours_cpu"], 2), "ours_cpu_s": round(mid["ours_cpu"], 1),

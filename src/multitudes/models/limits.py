@@ -116,6 +116,11 @@ def parse_retry_after(value: str | None, *, wall_s: float) -> float | None:
     return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
+START_IN_FLIGHT = (
+    64  # as many as a study holds at once by default; a server that refuses halves it at the first burst
+)
+
+
 class Limiter:
     """Places for calls in flight. Their number adapts: one more when all goes well, half on overload.
 
@@ -333,7 +338,7 @@ class Limits:
     ) -> None:
         self.policy, self.clock = policy, clock or Clock()
         self.meter = Meter(budget, prices=prices, clock=self.clock)
-        self.limiter = Limiter(cap=max_in_flight)
+        self.limiter = Limiter(start=START_IN_FLIGHT, cap=max_in_flight)
 
     async def call(
         self, send: Callable[[], Awaitable[tuple[T, Usage | None]]], *, call_id: str, need: Usage

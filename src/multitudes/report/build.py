@@ -147,6 +147,8 @@ def _figures(run: RunData) -> list[figures.Figure]:
     """The figures in the order of reading. Their markup is made by ``svg.tag`` and is not cleaned again."""
     dimensions = run.questionnaire.dimensions if run.questionnaire else run.population.dimensions
     axes = {d.id: (d.name, d.low, d.high) for d in dimensions}
+    if not run.readings:
+        return []
     return [
         figures.persona_map(_reading(run, "coverage"), sections.distinct_names(run), axes),
         figures.gates(_reading(run, "coverage"), {k: v[0] for k, v in axes.items()}),
@@ -156,6 +158,8 @@ def _figures(run: RunData) -> list[figures.Figure]:
 
 
 def _curves(run: RunData) -> list[figures.Figure]:
+    if not run.readings:
+        return []
     leak, listener = _reading(run, "leak"), _reading(run, "listener")
     return [
         figures.drift(

@@ -7,12 +7,13 @@ from itertools import combinations
 from typing import Any
 
 from multitudes.report.svg import Markup, picture, scale, tag
-from multitudes.report.words import counted, number, shown
+from multitudes.report.words import counted, number, shortened, shown
 
 SIDE, PAD, FOOT = 320, 42, 40
 MAX_PANELS = 15  # every pair of six axes
 MAX_LABELS = 40  # with more people, names only appear when a dot is pointed at
 MAX_TIES = 400
+MAX_NAME = 40  # letters of an axis name that fit beside a panel
 COLLAPSED = 0.05  # a spread of all dots within this is one spot to the eye
 LABEL_PX = 5.6  # mean width of a letter of a label
 
@@ -53,9 +54,18 @@ def _panel(
         parts.append(tag("text", f"{v:g}", class_="tick", x=at_x(v), y=SIDE - FOOT + 15, text_anchor="middle"))
         if not one:
             parts.append(tag("text", f"{v:g}", class_="tick", x=PAD - 5, y=at_y(v) + 4, text_anchor="end"))
-    parts.append(tag("text", axes[i], class_="axis", x=(PAD + SIDE - 10) / 2, y=SIDE - 6, text_anchor="middle"))
+    parts.append(
+        tag(
+            "text",
+            shortened(axes[i], MAX_NAME),
+            class_="axis",
+            x=(PAD + SIDE - 10) / 2,
+            y=SIDE - 6,
+            text_anchor="middle",
+        )
+    )
     turn = f"rotate(-90 10 {(SIDE - FOOT + 10) / 2:g})"
-    side = "answered below, planned above" if one else axes[j]
+    side = "answered below, planned above" if one else shortened(axes[j], MAX_NAME)
     parts.append(
         tag("text", side, class_="axis", x=10, y=(SIDE - FOOT + 10) / 2, text_anchor="middle", transform=turn)
     )
@@ -112,7 +122,7 @@ def _labels(
     out = []
     for k, name in enumerate(people):
         short = (name.split() or ["?"])[0]
-        short = short if len(short) <= 12 else short[:11] + "…"
+        short = shortened(short, 12)
         for place, kind in ((dots.get(k), "label"), (rings.get(k), "label faint")):
             box = place and _room(place, len(short) * LABEL_PX, taken)
             if box:

@@ -92,7 +92,7 @@ class Series(NamedTuple):
     points: tuple[tuple[float, float, float | None, float | None, int], ...]
 
 
-W, H, LEFT, RIGHT, TOP, BOTTOM = 320, 220, 40, 12, 12, 46  # one panel, in units that are pixels on a phone
+W, H, LEFT, RIGHT, TOP, BOTTOM = 320, 224, 40, 12, 12, 50  # one panel, in units that are pixels on a phone
 
 
 def curve_panel(
@@ -126,7 +126,11 @@ def curve_panel(
             parts.append(
                 tag("text", f"n {ns[x]}", class_="tick n", x=at_x(x), y=H - BOTTOM + 29, text_anchor="middle")
             )
-    whole = f"{x_label} (n = {next(iter(ns.values()))})" if len(set(ns.values())) == 1 else f"{x_label}, n below it"
+    whole = (
+        f"{x_label} (n = {next(iter(ns.values()))})"
+        if len(set(ns.values())) == 1
+        else f"{x_label}; n people are behind each point"
+    )
     parts.append(tag("text", whole, class_="axis", x=(LEFT + W - RIGHT) / 2, y=H - 5, text_anchor="middle"))
     if null is not None and y.low <= null <= y.high:
         parts.append(tag("line", class_="null", x1=LEFT, x2=W - RIGHT, y1=at_y(null), y2=at_y(null)))

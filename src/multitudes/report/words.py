@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 _CONTROL = {i: chr(0x2400 + i) for i in range(32) if chr(i) not in "\t\n\r"} | {0x7F: "␡"}
-_HIDDEN = re.compile("[\x80-\x9f\ud800-\udfff\ufffe\uffff]")
+_HIDDEN = re.compile("[\x80-\x9f\u202d\u202e\ud800-\udfff\ufffe\uffff]")
 
 GAUGES = {
     "leak": "Sounding like the Assistant",
@@ -31,7 +31,10 @@ STOPS = {
 
 
 def clean(text: str) -> str:
-    """The text with every character that a page cannot hold made visible: control pictures, or U+FFFD."""
+    """The text with every character that a page cannot hold made visible: control pictures, or U+FFFD.
+
+    Directional overrides count among them: they would turn the page's own words around.
+    """
     return _HIDDEN.sub("\ufffd", text.translate(_CONTROL))
 
 
@@ -91,6 +94,15 @@ def two(value: float) -> str:
     """
     text = f"{value:.2f}".rstrip("0").rstrip(".")
     return "0" if text == "-0" else text.replace("-", "−")
+
+
+def shortened(text: str, most: int) -> str:
+    """At most ``most`` characters.
+
+    >>> shortened("Patience on the line", 9)
+    'Patience…'
+    """
+    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
 
 
 def interval(low: float | None, high: float | None, form: Any = shown) -> str:

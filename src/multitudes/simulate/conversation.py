@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from multitudes.core.errors import ConfigError, Unsupported
 from multitudes.core.records import (
     Call,
     Conversation,
@@ -27,7 +28,7 @@ from multitudes.core.records import (
     Usage,
 )
 from multitudes.core.seeds import derive_seed
-from multitudes.models.base import ChatModel, Message, Reply, Request, Sampling
+from multitudes.models.base import ChatModel, Message, Reply, ReplyFault, Request, Sampling
 from multitudes.simulate.aside import Question, option_probs
 from multitudes.simulate.faults import attribute, stop_reason
 from multitudes.simulate.guards import GUARDS, GuardContext, check, endless_goodbye
@@ -99,18 +100,28 @@ class Talk:
 
 
 async def hold(talk: Talk, *, simulator: ChatModel, target: Target, rules: Rules) -> Conversation:
-    """Hold one conversation. Faults end up in the record; only a broken set-up raises.
+    """Hold one conversation. Faults end up in the record, a request that nobody could answer among them.
 
     Raises:
-        ConfigError, ModelError: Nothing could ever be said: a bad request, a missing key, unreachable weights.
+        ModelError: Nothing could ever be said: a refused key, unreachable weights, a probe without probabilities.
     """
-    return await _Holding(talk, simulator, target, rules).run()
+    if (rules.stop == "probe" or rules.probes) and not simulator.info.score:  # before anything is paid for
+        raise Unsupported("score", simulator.info.name, 'set stop = "turns" and leave out probes')
+    holding = _Holding(talk, simulator, target, rules)
+    try:
+        return await holding.run()
+    except ConfigError as error:
+        fault = Fault(kind="config", code="request", detail=_plain(str(error)), turn=len(holding.turns))
+        return holding.ended(stop_reason(fault), fault)
 
 
 async def hold_all(
     talks: Sequence[Talk], *, simulator: ChatModel, target: Target, rules: Rules, in_flight: int = 64
-) -> AsyncIterator[Conversation]:
-    """Hold many at once, at most ``in_flight``, and yield each as it ends. All run in one event loop."""
+) -> AsyncGenerator[Conversation, None]:
+    """Hold many at once, at most ``in_flight``, and yield each as it ends. All run in one event loop.
+
+    Close it (``contextlib.aclosing``) where you may leave it early: what is in flight is then cancelled.
+    """
     queue = iter(talks)
     running: set[asyncio.Task[Conversation]] = set()
 
@@ -124,7 +135,7 @@ async def hold_all(
     try:
         while running:
             done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
+            for task in sorted(done, key=lambda t: t.exception() is not None):  # what was finished is not lost
                 running.discard(task)
                 conversation = task.result()
                 start()
@@ -142,6 +153,7 @@ class _Holding:
         self.talk, self.simulator, self.target, self.rules = talk, simulator, target, rules
         self.turns: list[Turn] = []
         self.probes: list[Probe] = []
+        self.lost: tuple[Draw, ...] = ()  # rejected draws of a turn that never came about
         # What the target may know of us: an id that says nothing about who is talking.
         self.alias = hashlib.sha256(f"{talk.root}\x1f{talk.id}".encode()).hexdigest()[:16]
 
@@ -151,26 +163,26 @@ class _Holding:
             if scenario.opening is not None:
                 self.turns.append(Turn(speaker="target", text=scenario.opening))
             elif (end := await self._target_turn()) is not None:
-                return self._ended(*end)
+                return self.ended(*end)
         for n in range(1, self.rules.turns + 1):
             if (end := await self._user_turn()) is not None:
-                return self._ended(*end)
+                return self.ended(*end)
             ends = await self._asides(n)
             if ends:
                 self.turns[-1] = self.turns[-1].model_copy(update={"ends": True})
             if endless_goodbye(self.turns):
-                return self._ended("endless_goodbye", None)
+                return self.ended("endless_goodbye", None)
             last = ends or n == self.rules.turns
             if not last or self.rules.target_last:
                 if (end := await self._target_turn()) is not None:
-                    return self._ended(*end)
+                    return self.ended(*end)
                 if endless_goodbye(self.turns):
-                    return self._ended("endless_goodbye", None)
+                    return self.ended("endless_goodbye", None)
             if ends:
-                return self._ended("user_done", None)
-        return self._ended("max_turns", None)
+                return self.ended("user_done", None)
+        return self.ended("max_turns", None)
 
-    def _ended(self, reason: StopReason, fault: Fault | None) -> Conversation:
+    def ended(self, reason: StopReason, fault: Fault | None) -> Conversation:
         return Conversation(
             id=self.talk.id,
             persona_id=self.talk.persona.id,
@@ -180,6 +192,7 @@ class _Holding:
             stop_reason=reason,
             fault=fault,
             probes=tuple(self.probes),
+            meta={"rejected": [d.model_dump(mode="json") for d in self.lost]} if self.lost else {},
         )
 
     def _seed(self, side: Speaker, purpose: str, attempt: int) -> int:
@@ -188,9 +201,12 @@ class _Holding:
         return derive_seed(*who, len(self.turns), side, purpose, attempt)
 
     def _failed(self, side: Speaker, reply: Reply) -> tuple[StopReason, Fault | None] | None:
-        if reply.fault is None:
+        failure = reply.fault
+        if failure is None and _plain(reply.text) != reply.text:
+            failure = ReplyFault("parse", f"the reply is not Unicode text: {_plain(reply.text)[:200]!r}")
+        if failure is None:
             return None
-        fault = attribute(side, reply.fault, turn=len(self.turns))
+        fault = attribute(side, ReplyFault(failure.code, _plain(failure.detail)), turn=len(self.turns))
         return stop_reason(fault), fault
 
     def _user_view(self) -> tuple[Message, ...]:
@@ -208,14 +224,18 @@ class _Holding:
             call_id = f"{self.alias}.{len(self.turns)}.{attempt}"
             request = Request(messages, rules.sampling, seed=seed, replicate=talk.replicate, call_id=call_id)
             reply = (await self.simulator.reply([request]))[0]
-            if reply.fault is not None and reply.fault.code != "empty":
-                return self._failed("user", reply)
+            if (reply.fault is None or reply.fault.code != "empty") and (end := self._failed("user", reply)):
+                self.lost = tuple(rejected)
+                return end
             fired = check(reply.text, context, enabled=rules.guards)
-            if not fired or (attempt == rules.attempts - 1 and rules.on_rejected == "keep" and reply.text.strip()):
+            if not reply.text.strip():
+                fired = fired or ("empty",)  # nothing was said, whichever guards are on
+            elif not fired or (attempt == rules.attempts - 1 and rules.on_rejected == "keep"):
                 self.turns.append(_turn("user", reply, rejected=rejected, guards=fired, spent=spent))
                 return None
-            rejected.append(Draw(text=reply.text, guards=fired or ("empty",), seed=seed))
+            rejected.append(Draw(text=reply.text, guards=fired, seed=seed))
             spent = spent + reply.usage
+        self.lost = tuple(rejected)
         names = ", ".join(sorted({g for d in rejected for g in d.guards}))
         fault = Fault(
             kind="simulator", code="guards_exhausted", side="user", turn=len(self.turns),
@@ -252,6 +272,11 @@ class _Holding:
         for probe, answer in zip(due, answers, strict=False):
             self.probes.append(Probe(id=probe.id, after_turn=len(self.turns), probs=answer.probs))
         return asks_stop and answers[-1].probs[1] > 0.5
+
+
+def _plain(text: str) -> str:
+    """``text`` with what UTF-8 cannot hold, such as half of a surrogate pair, replaced by question marks."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _turn(

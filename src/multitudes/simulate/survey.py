@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Literal, NamedTuple
 
@@ -146,10 +146,25 @@ async def _sampled(
         return Request(messages, sampling, seed=seed, replicate=ask.replicate, keep=False, call_id=ask.id)
 
     replies = await model.reply([request(a, 0) for a in asks])
-    again = [i for i, r in enumerate(replies) if r.fault is None and parse_label(r.text, questionnaire) is None]
+    again = [
+        i for i, r in enumerate(replies)
+        if (r.fault is None or r.fault.code == "empty") and parse_label(r.text, questionnaire) is None
+    ]  # fmt: skip
     for i, reply in zip(again, await model.reply([request(asks[i], 1) for i in again]), strict=True):
-        replies[i] = reply
+        replies[i] = _both(replies[i], reply)
     return [_sampled_answer(a, questionnaire, r) for a, r in zip(asks, replies, strict=True)]
+
+
+def _both(first: Reply, second: Reply) -> Reply:
+    """The second reply, with what both cost."""
+    known = None not in (first.cost_usd, second.cost_usd)
+    return replace(
+        second,
+        usage=first.usage + second.usage,
+        latency_s=first.latency_s + second.latency_s,
+        cost_usd=(first.cost_usd or 0.0) + (second.cost_usd or 0.0) if known else None,
+        tries=first.tries + second.tries,
+    )
 
 
 def _flipped(ask: Ask) -> bool:
@@ -159,21 +174,26 @@ def _flipped(ask: Ask) -> bool:
 def parse_label(text: str, questionnaire: Questionnaire, *, flipped: bool = False) -> int | None:
     """Index of the label that ``text`` names, or None where it does not name exactly one.
 
-    Accepted: a letter alone or followed by punctuation, or one label's words alone or at the start of a sentence.
-    Anything else is unscored: a guess here would be an answer that nobody gave.
+    Accepted: a letter alone or followed by punctuation, or one label's words at the start; and no other letter or
+    label after it. Anything else is unscored: a guess here would be an answer that nobody gave.
     """
     n = len(questionnaire.labels)
     plain = text.strip().strip("*\"'()[]")
-    letter = re.fullmatch(rf"([{LETTERS[:n]}])(?:[.):,].*)?", plain, re.DOTALL)
-    if letter:
-        shown = LETTERS.index(letter.group(1))
+
+    def at(letter: str) -> int:
+        shown = LETTERS.index(letter)
         return n - 1 - shown if flipped else shown
+
+    # The longest label wins where one holds another: "disagree" does not name "agree".
+    index = {label.casefold(): i for i, label in enumerate(questionnaire.labels)}
+    either = "|".join(re.escape(label) for label in sorted(index, key=len, reverse=True))
+    words = re.compile(rf"(?<!\w)(?:{either})(?!\w)")
     folded = plain.casefold()
-    named = [
-        i for i, label in enumerate(questionnaire.labels) if re.match(rf"{re.escape(label.casefold())}\b", folded)
-    ]
-    elsewhere = [i for i, label in enumerate(questionnaire.labels) if label.casefold() in folded]
-    return named[0] if len(named) == 1 and elsewhere == named else None
+    named = {index[found] for found in words.findall(folded)}
+    # "A" before a word is an article and "I" a pronoun; before anything else they are letters.
+    named |= {at(found) for found in re.findall(rf"(?<!\w)([{LETTERS[:n]}])(?!\w|[ '’]\w)", plain)}
+    starts = re.match(rf"[{LETTERS[:n]}](?:[.):,]|$)", plain) or words.match(folded)
+    return named.pop() if starts and len(named) == 1 else None
 
 
 def _sampled_answer(ask: Ask, questionnaire: Questionnaire, reply: Reply) -> Answer:

@@ -77,7 +77,7 @@ class FunctionTarget:
             return _fault("refused", f"no answer within {self._limit_s:g} s")
         except Exception as error:  # foreign code: whatever it raises belongs in the record, not in our run
             return _fault("refused", f"{type(error).__name__}: {error}")
-        if isinstance(answer, Reply):
+        if isinstance(answer, Reply) and isinstance(answer.text, str):
             return answer
         if not isinstance(answer, str):
             return _fault("refused", f"returned {type(answer).__name__}, expected a str or a Reply")
@@ -115,6 +115,19 @@ class HttpTarget(Frozen):
         """The URL."""
         return self.url
 
+    def check_env(self) -> None:
+        """Refuse to go on without the headers that the study names.
+
+        Raises:
+            ConfigError: A variable of ``headers_env`` is not set.
+        """
+        for header, variable in self.headers_env.items():
+            if variable not in os.environ:
+                raise ConfigError(
+                    "the environment variable of a header is not set", where=f"headers_env.{header}",
+                    found=repr(variable), hint=f"export {variable}=...",
+                )  # fmt: skip
+
     async def reply(self, messages: Sequence[Message], *, seed: int, conversation_id: str) -> Reply:
         """What stands at ``reply_at`` of the answer; everything else is a fault of the target."""
         import aiohttp
@@ -124,24 +137,27 @@ class HttpTarget(Frozen):
             "{last}": messages[-1].text,
             "{conversation_id}": conversation_id,
         }
-        headers = {k: os.environ.get(v, "") for k, v in self.headers_env.items()}
+        self.check_env()
+        headers = {k: os.environ[v] for k, v in self.headers_env.items()}
         start = time.perf_counter()
         try:
             timeout = aiohttp.ClientTimeout(total=self.limit_s)
             async with (
                 aiohttp.ClientSession(timeout=timeout) as session,
-                session.request(self.method, self.url, json=_filled(self.body, values), headers=headers) as answer,
+                session.request(  # a redirect is not followed: it could carry the headers anywhere
+                    self.method, self.url, json=_filled(self.body, values), headers=headers, allow_redirects=False
+                ) as answer,
             ):
                 raw = await answer.text(errors="replace")
-                if answer.status >= 400:
+                if answer.status >= 300:
                     return _fault("refused", f"HTTP {answer.status}: {raw[:200]}")
         except TimeoutError:
             return _fault("refused", f"no answer within {self.limit_s:g} s")
-        except aiohttp.ClientError as error:
+        except (aiohttp.ClientError, OSError, ValueError) as error:  # ValueError: a header or URL that cannot be sent
             return _fault("refused", f"{type(error).__name__}: {error}")
         try:
             text = _at(json.loads(raw), self.reply_at)
-        except (ValueError, KeyError, IndexError, TypeError) as error:
+        except (ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
             return _fault("refused", f"nothing at {self.reply_at!r} ({error}): {raw[:200]}")
         if not isinstance(text, str):
             return _fault("refused", f"{self.reply_at!r} holds {type(text).__name__}, expected a string")
@@ -161,7 +177,7 @@ def _filled(value: Any, values: Mapping[str, Any]) -> Any:
 
 
 def _at(data: Any, pointer: str) -> Any:
-    for part in [p for p in pointer.split("/") if p]:
+    for part in [p.replace("~1", "/").replace("~0", "~") for p in pointer.split("/") if p]:
         data = data[int(part)] if isinstance(data, list) else data[part]
     return data
 

@@ -158,17 +158,18 @@ def positions(m: Material) -> tuple[list[str], list[str], Any, Any]:
 def _coverage(m: Material) -> Reading:
     people, axes, z, t = positions(m)
     assert m.questionnaire is not None
+    scored = [a for a in m.answers if a.probs is not None]
+    if not scored:
+        raise GaugeError("no answer could be scored")
     lattice = None
     if m.answers[0].mode == "sampled":
         runs = len({a.replicate for a in m.answers})
         steps = len(m.questionnaire.labels) - 1
         n_items = [sum(i.dimension == axis for i in m.questionnaire.items) for axis in axes]
         lattice = [n * runs * steps + 1 for n in n_items]
-    scored = [a for a in m.answers if a.probs is not None]
     return coverage_reading(
         z, t, dimension_ids=axes, persona_ids=people, lattice=lattice,
-        answer_probs=np.array([a.probs for a in scored]) if scored else None,
-        answer_personas=[a.persona_id for a in scored] if scored else None, seed=m.seed,
+        answer_probs=np.array([a.probs for a in scored]), answer_personas=[a.persona_id for a in scored], seed=m.seed,
     )  # fmt: skip
 
 

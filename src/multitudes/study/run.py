@@ -5,12 +5,13 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Sequence
+from contextlib import aclosing
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from multitudes.core.errors import ConfigError
-from multitudes.core.records import Conversation, Population, Questionnaire, Usage
+from multitudes.core.records import Answer, Conversation, Population, Questionnaire, Usage
 from multitudes.models.base import ChatModel
 from multitudes.models.limits import Budget, Prices
 from multitudes.models.load import load
@@ -67,6 +68,7 @@ def load_voices(spec: StudySpec) -> Voices:
     target: Target
     if isinstance(names.target, TargetSpec):
         target = HttpTarget.model_validate(names.target.model_dump())
+        target.check_env()
     elif names.target.startswith("python:"):
         target = function_target(names.target.removeprefix("python:"))
     else:
@@ -92,7 +94,8 @@ async def run_study(
         base: Folder that relative paths of the study file start from.
         voices: Models, if they are not to be loaded by name.
         watch: Called with every step of progress.
-        retry_faults: Hold conversations that ended in a provider's fault again; what they were is kept.
+        retry_faults: Ask again for conversations and answers that ended in a provider's fault; what they were is
+            kept.
 
     Raises:
         ConfigError: The folder holds another study, or the study cannot be run as written.
@@ -102,18 +105,23 @@ async def run_study(
     questionnaire = _questionnaire(spec, base)
     with Store(folder, write=True) as store:
         started = time.monotonic()
-        _claim(store, spec)
+        _refuse_other(store, spec, questionnaire)
         voices = voices or load_voices(spec)
         try:
             await _probe_seeds(voices)
             population = await _population(store, spec, questionnaire, voices, base, watch)
+            # Only now is the folder this study's: one that could not begin may be mended and run again in it.
+            store.put_meta(
+                spec=spec.model_dump(mode="json", by_alias=True), spec_hash=spec.hash,
+                population=population.model_dump(mode="json"),
+            )  # fmt: skip
             mode = spec.survey.mode if spec.survey else "auto"
             plan = make_plan(
                 spec, population, questionnaire, mode=mode_of(voices.simulator) if mode == "auto" else mode
             )
             _record_setup(store, plan, voices, questionnaire)
             await _converse(store, plan, spec, voices, watch, retry_faults)
-            await _survey(store, plan, spec, voices, watch)
+            await _survey(store, plan, spec, voices, watch, retry_faults)
             await _measure(store, spec, population, voices, watch)
         finally:
             store.add_wall_s(time.monotonic() - started)
@@ -127,7 +135,7 @@ def _questionnaire(spec: StudySpec, base: Path) -> Questionnaire | None:
     return load_questionnaire(base / name if name.endswith(".toml") else name)
 
 
-def _claim(store: Store, spec: StudySpec) -> None:
+def _refuse_other(store: Store, spec: StudySpec, questionnaire: Questionnaire | None) -> None:
     """The folder belongs to one study; only what does not change the questions may differ on resuming."""
     known = store.get_meta("spec_hash")
     if known is not None and known != spec.hash:
@@ -135,7 +143,17 @@ def _claim(store: Store, spec: StudySpec) -> None:
             "the run folder holds another study", where=str(store.folder), found=f"study {known[:8]}",
             expected=f"study {spec.hash[:8]}", hint="give this run another folder with --out",
         )  # fmt: skip
-    store.put_meta(spec=spec.model_dump(mode="json", by_alias=True), spec_hash=spec.hash)
+    asked = store.get_meta("questionnaire")
+    if questionnaire is not None and asked is not None and questionnaire.hash != _hash_of(asked):
+        raise ConfigError(
+            "the questionnaire is not the one that this run began with", where=str(store.folder),
+            found=f"questionnaire {questionnaire.hash[:8]}", expected=f"questionnaire {_hash_of(asked)[:8]}",
+            hint="give this run another folder with --out",
+        )  # fmt: skip
+
+
+def _hash_of(questionnaire: Any) -> str:
+    return Questionnaire.model_validate(questionnaire).hash
 
 
 async def _probe_seeds(voices: Voices) -> None:
@@ -163,7 +181,6 @@ async def _population(
         context = people.context or (questionnaire.context if questionnaire else "")
         generator = get_generator(people.generator)
         population = await generator.generate(context, dimensions, people.n, llm=voices.writer, seed=spec.seed)
-    store.put_meta(population=population.model_dump(mode="json"))
     watch(Step("people", len(population), len(population)))
     return population
 
@@ -202,10 +219,10 @@ def _versions() -> dict[str, str]:
     return out
 
 
-def _unfinished(conversation: Conversation, retry_faults: bool) -> bool:
-    if conversation.stop_reason == "budget":
+def _unfinished(record: Conversation | Answer, retry_faults: bool) -> bool:
+    if isinstance(record, Conversation) and record.stop_reason == "budget":
         return True
-    return retry_faults and conversation.fault is not None and conversation.fault.kind == "provider"
+    return retry_faults and record.fault is not None and record.fault.kind == "provider"
 
 
 async def _converse(
@@ -222,23 +239,28 @@ async def _converse(
         rules=plan.rules,
         in_flight=spec.conversation.in_flight,
     )
-    async for conversation in held:
-        store.add_conversation(conversation)
-        count += 1
-        watch(Step("conversations", count, len(plan.talks)))
+    async with aclosing(held):  # a store that fails must not leave conversations going on unheard
+        async for conversation in held:
+            store.add_conversation(conversation)
+            count += 1
+            watch(Step("conversations", count, len(plan.talks)))
 
 
-async def _survey(store: Store, plan: Plan, spec: StudySpec, voices: Voices, watch: Watch) -> None:
+async def _survey(
+    store: Store, plan: Plan, spec: StudySpec, voices: Voices, watch: Watch, retry_faults: bool
+) -> None:
     if plan.questionnaire is None:
         return
-    done = {a.id for a in store.answers() if a.fault is None or a.fault.code != "budget"}
+    done = {a.id for a in store.answers() if not _unfinished(a, retry_faults)}
     todo = [a for a in plan.asks if a.id not in done]
     for start in range(0, len(todo), ASKS_AT_ONCE):
         part: Sequence[Ask] = todo[start : start + ASKS_AT_ONCE]
         watch(Step("answers", len(plan.asks) - len(todo) + start, len(plan.asks)))
-        store.add_answers(
-            await ask_all(part, plan.questionnaire, model=voices.simulator, root=spec.root, rules=plan.survey_rules)
+        answers = await ask_all(
+            part, plan.questionnaire, model=voices.simulator, root=spec.root, rules=plan.survey_rules
         )
+        # A spent budget is nobody's fault: what it left open is not an answer, and is asked when the run goes on.
+        store.add_answers([a for a in answers if a.fault is None or a.fault.code != "budget"])
     watch(Step("answers", len(plan.asks), len(plan.asks)))
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from multitudes.core.canonical import content_hash
 from multitudes.core.errors import ConfigError, did_you_mean
@@ -93,12 +94,13 @@ class ConversationSpec(Frozen):
     )
     in_flight: int = Field(64, ge=1, le=4096, description="Conversations held at the same time.")
 
-    @model_validator(mode="after")
-    def _guards_exist(self) -> Self:
-        for name in self.guards:
+    @field_validator("guards")
+    @classmethod
+    def _guards_exist(cls, guards: tuple[str, ...]) -> tuple[str, ...]:
+        for name in guards:
             if name not in GUARDS:
                 raise ValueError(f"unknown guard {name!r}; {did_you_mean(name, GUARDS)}")
-        return self
+        return guards
 
 
 class SurveySpec(Frozen):
@@ -158,10 +160,18 @@ class StudySpec(Frozen):
     def _something_happens(self) -> Self:
         if not self.scenarios and self.survey is None:
             raise ValueError("a study needs at least one [[scenarios]] table or a [survey]")
-        ids = [s.id for s in self.scenarios]
-        if len(set(ids)) != len(ids):
-            raise ValueError("two scenarios have the same id")
         return self
+
+    @field_validator("scenarios")
+    @classmethod
+    def _scenarios_differ(cls, scenarios: tuple[Scenario, ...]) -> tuple[Scenario, ...]:
+        ids = [s.id for s in scenarios]
+        for i, name in enumerate(ids):
+            if name in ids[:i]:
+                raise PydanticCustomError(
+                    "twice", "two scenarios have the id '{id}'", {"id": name, "within": (i, "id")}
+                )
+        return scenarios
 
     @property
     def hash(self) -> str:
@@ -203,12 +213,22 @@ def read_study(path: Path) -> StudySpec:
         return StudySpec.model_validate(raw)
     except ValidationError as error:
         lines = key_lines(text)
-        problems = [_problem(path, lines, e) for e in error.errors()]
+        problems = [_problem(path, lines, e) for e in error.errors() if not _beside_the_point(e)]
         raise ConfigError("\n".join(["the study file has problems", *problems]), where=str(path)) from error
+
+
+def _beside_the_point(error: Any) -> bool:
+    """Where a target may be a text or a table, only what is wrong with the kind that was written matters."""
+    *_, branch = error["loc"] or ("",)
+    table = isinstance(error["input"], dict)
+    return (branch == "str" and error["type"] == "string_type" and table) or (
+        branch == "TargetSpec" and error["type"] == "model_type"
+    )
 
 
 def _problem(path: Path, lines: dict[KeyPath, int], error: Any) -> str:
     at = tuple(p for p in error["loc"] if p not in ("str", "TargetSpec"))
+    at += tuple(error.get("ctx", {}).get("within", ()))
     key = ".".join(str(p) for p in at) or "study"
     where = f"{path}:{line_of(lines, at)}: {key}"
     if error["type"] == "extra_forbidden":
@@ -216,11 +236,8 @@ def _problem(path: Path, lines: dict[KeyPath, int], error: Any) -> str:
     if error["type"] == "missing":
         return f"  {where}: is missing; add it (see: multitudes study --explain)"
     message = error["msg"].removeprefix("Value error, ")
-    return (
-        f"  {where}: {message}; found {error['input']!r:.80}"
-        if not isinstance(error["input"], dict | StudySpec)
-        else (f"  {where}: {message}")
-    )
+    shown = isinstance(error["input"], str | int | float | list)
+    return f"  {where}: {message}" + (f"; found {error['input']!r:.80}" if shown else "")
 
 
 def keys_at(path: KeyPath) -> list[str]:
@@ -262,6 +279,10 @@ def explain() -> str:
                 nested.append((f"[[{prefix}{key}]]" if many else f"[{prefix}{key}]", inner[0]))
                 continue
             lines.append(f"{key} = {_toml_default(field)}    # {field.description or _doc_of(model, name)}")
+            for other in inner:  # a table that may stand in the place of this text
+                lines.append(f"# {title[:-1]}.{key}]    # {(other.__doc__ or '').strip()}")
+                for part, inside in other.model_fields.items():
+                    lines.append(f"# {part} = {_toml_default(inside)}    # {inside.description}")
         for name, inner_model in nested:
             table(inner_model, name)
 

@@ -60,9 +60,9 @@ class Store:
                     expected=f"a folder with {FILE}",
                     hint="multitudes study FILE.toml",
                 )
-            target = str(path) if write else f"file:{path}?mode=ro"
-            self._db = sqlite3.connect(target, uri=not write, isolation_level=None, check_same_thread=False)
+            target = str(path) if write else _read_only(path)
             with _clear_errors(folder):
+                self._db = sqlite3.connect(target, uri=not write, isolation_level=None, check_same_thread=False)
                 self._db.execute("PRAGMA busy_timeout = 5000")
                 if write:
                     self._db.execute("PRAGMA journal_mode = WAL")
@@ -80,6 +80,8 @@ class Store:
                 for statement in filter(str.strip, _TABLES.split(";")):
                     self._db.execute(statement)
                 self._db.execute(f"PRAGMA user_version = {STORE_VERSION}")
+        elif version == 0:
+            raise StoreError("the run has not begun", where=str(self.folder), hint="run the study again to go on")
         elif version != STORE_VERSION:
             raise StoreError(
                 "the run was written by another version", where=str(self.folder / FILE),
@@ -110,12 +112,16 @@ class Store:
                 raise
             self._db.execute("COMMIT")
 
+    def _rows(self, query: str, *values: str) -> list[Any]:
+        with _clear_errors(self.folder):
+            return self._db.execute(query, values).fetchall()
+
     # --- what was set up ------------------------------------------------------------------------------------
 
     def get_meta(self, key: str) -> Any:
         """A JSON value, or None."""
-        row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-        return None if row is None else json.loads(row[0])
+        rows = self._rows("SELECT value FROM meta WHERE key = ?", key)
+        return json.loads(rows[0][0]) if rows else None
 
     def put_meta(self, **values: Any) -> None:
         """Set JSON values, all or none."""
@@ -137,49 +143,56 @@ class Store:
     # --- what happened --------------------------------------------------------------------------------------
 
     def add_conversation(self, conversation: Conversation) -> None:
-        """Store one conversation; an earlier attempt under the same id is kept apart."""
+        """Store one conversation; an earlier attempt under the same id is kept apart, without its evidence."""
         with self._transaction():
             self._db.execute(
                 "INSERT INTO attempts SELECT id, record FROM conversations WHERE id = ?", (conversation.id,)
             )
+            self._db.execute("DELETE FROM likelihoods WHERE conversation_id = ?", (conversation.id,))
             self._db.execute(
                 "INSERT OR REPLACE INTO conversations VALUES (?, ?)",
                 (conversation.id, conversation.model_dump_json()),
             )
 
     def add_answers(self, answers: Sequence[Answer]) -> None:
-        """Store a batch of answers."""
+        """Store a batch of answers; an earlier attempt under the same id is kept apart."""
         with self._transaction():
+            self._db.executemany(
+                "INSERT INTO attempts SELECT id, record FROM answers WHERE id = ?", [(a.id,) for a in answers]
+            )
             self._db.executemany(
                 "INSERT OR REPLACE INTO answers VALUES (?, ?)", [(a.id, a.model_dump_json()) for a in answers]
             )
 
     def conversations(self) -> list[Conversation]:
         """All conversations, in order of id."""
-        return self._records(Conversation, "conversations")
+        return self._records(Conversation, "SELECT record FROM conversations ORDER BY id")
 
     def answers(self) -> list[Answer]:
         """All answers, in order of id."""
-        return self._records(Answer, "answers")
+        return self._records(Answer, "SELECT record FROM answers ORDER BY id")
 
-    def _records(self, kind: Any, table: str) -> list[Any]:
-        rows = self._db.execute(f"SELECT id, record FROM {table} ORDER BY id").fetchall()
+    def _records(self, kind: Any, query: str) -> list[Any]:
         try:
-            return [kind.model_validate_json(record) for _, record in rows]
+            return [kind.model_validate_json(record) for (record,) in self._rows(query)]
         except ValidationError as error:
             raise StoreError(
-                "a stored record cannot be read", where=f"{self.folder / FILE}: {table}", found=str(error)[:300]
+                "a stored record cannot be read", where=str(self.folder / FILE), found=str(error)[:300]
             ) from error
 
     def n_attempts(self) -> int:
-        """Conversations that were begun again after a fault."""
-        return int(self._db.execute("SELECT COUNT(*) FROM attempts").fetchone()[0])
+        """Conversations and answers that were begun again after a fault."""
+        return int(self._rows("SELECT COUNT(*) FROM attempts")[0][0])
+
+    def attempts(self) -> list[tuple[str, Any]]:
+        """Id and JSON record of what was begun again, in the order in which that happened."""
+        return [(key, json.loads(record)) for key, record in self._rows("SELECT id, record FROM attempts")]
 
     # --- what models said about it --------------------------------------------------------------------------
 
     def likelihoods(self) -> dict[str, Any]:
         """Listener evidence by conversation id."""
-        rows = self._db.execute("SELECT conversation_id, record FROM likelihoods").fetchall()
+        rows = self._rows("SELECT conversation_id, record FROM likelihoods")
         return {key: json.loads(record) for key, record in rows}
 
     def add_likelihoods(self, values: Iterable[tuple[str, Any]]) -> None:
@@ -191,7 +204,7 @@ class Store:
 
     def embeddings(self, encoder: str) -> dict[str, NDArray[np.float32]]:
         """Vectors by hash of the text."""
-        rows = self._db.execute("SELECT text_hash, vector FROM embeddings WHERE encoder = ?", (encoder,)).fetchall()
+        rows = self._rows("SELECT text_hash, vector FROM embeddings WHERE encoder = ?", encoder)
         return {key: np.frombuffer(vector, dtype=np.float32) for key, vector in rows}
 
     def add_embeddings(self, encoder: str, values: Iterable[tuple[str, NDArray[np.float32]]]) -> None:
@@ -214,8 +227,7 @@ class Store:
 
     def readings(self) -> list[Reading]:
         """All readings, by gauge."""
-        rows = self._db.execute("SELECT record FROM readings ORDER BY gauge").fetchall()
-        return [Reading.model_validate_json(r) for (r,) in rows]
+        return self._records(Reading, "SELECT record FROM readings ORDER BY gauge")
 
 
 class _Lock:
@@ -252,6 +264,12 @@ def _lock_file(file: Any) -> None:
         msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
         return
     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _read_only(path: Path) -> str:
+    """The file's address for reading. Where nothing can be written, a reader must not look for WAL's side files."""
+    alone = not os.access(path.parent, os.W_OK) and not path.with_name(path.name + "-wal").exists()
+    return path.resolve().as_uri() + "?mode=ro" + ("&immutable=1" if alone else "")
 
 
 @contextmanager

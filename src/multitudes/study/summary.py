@@ -125,6 +125,9 @@ def is_small(run: RunData) -> bool:
 def _shown(s: Score) -> ShownScore:
     value: Any = "NaN" if s.value is not None and math.isnan(s.value) else s.value
     fields = {k: getattr(s, k) for k in ShownScore.model_fields if k != "value"}
+    for end in ("low", "high", "null"):  # an end that could not be found is no end
+        if fields[end] is not None and not math.isfinite(fields[end]):
+            fields[end] = None
     return ShownScore(value=value, **fields)
 
 
@@ -183,11 +186,14 @@ def _happened(run: RunData, study: ShownStudy, faults: Counter[str]) -> str:
     if study.answers_planned:
         given = sum(a.fault is None for a in run.answers)
         parts.append(f"{given} of {study.answers_planned} survey answers given")
+    unasked = (study.conversations_planned - study.conversations) + (study.answers_planned - study.answers)
     blame = ", ".join(f"{n} {kind}" for kind, n in sorted(faults.items()))
     spent = sum(c.stop_reason == "budget" for c in run.conversations)
     ending = f"faults: {blame}." if faults else "no faults."
     if spent:
         ending = f"{spent} stopped by the budget; " + ending
+    if spent or unasked:
+        ending += " The run is not finished: run it again to go on."
     return "; ".join(parts) + "; " + ending
 
 
@@ -226,7 +232,7 @@ def _identity(readings: Sequence[Reading]) -> str:
     text = f"A listener who reads a whole conversation names the right person {v:.0%} of the time{_between(accuracy)}"
     text += f", where guessing gives {chance:.0%}"
     if bits is not None and (b := _value(bits)) is not None:
-        text += f"; that is {b:.2f} of {-math.log2(chance):.0f} bits" if chance else ""
+        text += f"; that is {b:.2f} of {-math.log2(chance):.3g} bits" if chance else ""
     return text + "."
 
 
