@@ -9,11 +9,14 @@ from pydantic import SecretStr
 from multitudes.core.errors import ConfigError, ModelError, MultitudesError, Unsupported
 from multitudes.core.records import Usage
 from multitudes.models.base import Message, Request, Sampling, ScoreItem
+from multitudes.models.budget import Budget, Prices
 from multitudes.models.cache import CallCache
-from multitudes.models.endpoint import EndpointModel, find_api_key, read_answer
+from multitudes.models.endpoint import EndpointModel
 from multitudes.models.fake import LatencyModel, echo, scripted
-from multitudes.models.limits import Budget, Prices, RetryPolicy, TryFailed
 from multitudes.models.loopback import serve
+from multitudes.models.retry import RetryPolicy, TryFailed
+from multitudes.models.transport import find_api_key
+from multitudes.models.wire import read_answer
 
 CANARY = "sk-canary-5ec4e7"
 QUICK = RetryPolicy(base_s=0.001, cap_s=0.002, deadline_s=0.3)
@@ -115,7 +118,7 @@ def test_the_key_appears_nowhere(status, tmp_path, caplog):
     shown = []
 
     async def work(model):
-        shown.append(repr(model) + repr(model.info) + str(vars(model)))
+        shown.append(repr(model) + repr(model.info) + str(vars(model)) + str(vars(model._transport)))
         try:
             shown.append(repr(await model.reply([ask("1"), ask("2")])))
         except MultitudesError as error:
@@ -387,8 +390,8 @@ def test_score_is_not_available():
 def test_one_session_a_loop_and_none_left_open():
     async def go(model, url):
         await model.reply([ask() for _ in range(3)])
-        session = model._session()
-        assert session is model._session()
+        session = model._transport.session()
+        assert session is model._transport.session()
         await model.aclose()
         await model.aclose()
         assert session.closed

@@ -4,16 +4,9 @@ import pytest
 
 from multitudes.core.errors import ConfigError
 from multitudes.core.records import Usage
-from multitudes.models.limits import (
-    Budget,
-    Clock,
-    Limiter,
-    Limits,
-    Prices,
-    RetryPolicy,
-    TryFailed,
-    parse_retry_after,
-)
+from multitudes.models.budget import Budget, Prices
+from multitudes.models.limits import Limiter, Limits
+from multitudes.models.retry import Clock, RetryPolicy, TryFailed, parse_retry_after
 
 NEED = Usage(prompt=10, completion=10)
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from multitudes.core.errors import ConfigError, MissingExtra, did_you_mean
 from multitudes.models.base import ChatModel
-from multitudes.models.limits import Budget, Prices
+from multitudes.models.budget import Budget, Prices
 
 PREFIXES = ("smollm2", "hf:", "gguf:", "http://", "https://", "fake:")
 
@@ -93,7 +93,8 @@ def _embedded(name: str, local: dict[str, Any]) -> ChatModel:
 def _endpoint(
     name: str, *, budget: Budget | None, prices: Prices | None, cache: Path | None, env: Mapping[str, str] | None
 ) -> ChatModel:
-    from multitudes.models.endpoint import EndpointModel, find_api_key
+    from multitudes.models.endpoint import EndpointModel
+    from multitudes.models.transport import find_api_key
 
     url, hash_sign, model = name.partition("#")
     if not hash_sign or not model:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from multitudes.core.errors import ConfigError
 from multitudes.models.base import Message, Reply, ReplyFault, Request
-from multitudes.models.limits import TryFailed
+from multitudes.models.retry import TryFailed
 
 JsonMode = Literal["json_schema", "json_object", "instructions"]
 JSON_MODES: tuple[JsonMode, ...] = ("json_schema", "json_object", "instructions")  # from the strongest down
@@ -253,9 +253,8 @@ def check_schema(data: Any, schema: Mapping[str, Any], *, path: str = "$") -> li
     elif isinstance(data, list):
         errors += _check_bounds(len(data), schema, "minItems", "maxItems", f"{path} (length)")
         if "items" in schema:
-            errors += [
-                e for i, item in enumerate(data) for e in check_schema(item, schema["items"], path=f"{path}[{i}]")
-            ]
+            for i, item in enumerate(data):
+                errors += check_schema(item, schema["items"], path=f"{path}[{i}]")
     elif _is_a(data, "number"):
         errors += _check_bounds(data, schema, "minimum", "maximum", path)
     return errors

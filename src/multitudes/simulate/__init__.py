@@ -1,1 +1,1 @@
-"""."""
+"""What happens: conversations, surveys, targets, guards, transcripts."""

@@ -55,7 +55,8 @@ class Comparison(Frozen):
     """Two runs side by side.
 
     Attributes:
-        unpaired: Conversations and answers that only one of the runs has.
+        unpaired: Conversations and answers left out on either side: only one run has them, or one has them faulted or
+            unscored.
         differs: Keys of the study that differ between the runs.
     """
 

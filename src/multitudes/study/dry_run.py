@@ -7,7 +7,7 @@ from pathlib import Path
 
 from multitudes.core.loop import run_sync
 from multitudes.core.records import Population, Usage
-from multitudes.models.limits import Prices
+from multitudes.models.budget import Prices
 from multitudes.personas.generators import get_generator
 from multitudes.personas.questionnaires import load_questionnaire
 from multitudes.personas.sources import load_population

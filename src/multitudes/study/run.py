@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 from multitudes.core.errors import ConfigError
 from multitudes.core.records import Answer, Conversation, Population, Questionnaire, Usage
 from multitudes.models.base import ChatModel
-from multitudes.models.limits import Budget, Prices
+from multitudes.models.budget import Budget, Prices
 from multitudes.models.load import load
 from multitudes.personas.generators import get_generator
 from multitudes.personas.questionnaires import load_questionnaire

@@ -10,6 +10,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from multitudes.core.records import Direction, Frozen, Reading, Score, Usage
+from multitudes.measure.placement_fit import ADHERENCE_GATE
+from multitudes.models.budget import Prices
 from multitudes.study.data import RunData
 from multitudes.study.gauges import score_of
 
@@ -140,12 +142,16 @@ def _usage(run: RunData) -> ShownUsage:
     calls = draws = 0
     total = Usage()
     costs: list[float | None] = []
+    rates = run.spec.prices
+    prices = None if rates is None else Prices(rates.usd_per_1m_prompt, rates.usd_per_1m_completion)
     for turn in (t for c in run.conversations for t in c.turns):
         draws += len(turn.rejected)
         if turn.call is not None:
             calls += 1 + len(turn.rejected)
             total = total + turn.call.usage + (turn.call_rejected or Usage())
             costs.append(turn.call.cost_usd)
+            if prices is not None and turn.call_rejected is not None and turn.call.cost_usd:
+                costs.append(prices.cost_usd(turn.call_rejected))
     for answer in run.answers:
         if answer.call is not None:
             calls += 2 if answer.mode == "exact" else 1
@@ -197,10 +203,10 @@ def _happened(run: RunData, study: ShownStudy, faults: Counter[str]) -> str:
     return "; ".join(parts) + "; " + ending
 
 
-def _between(s: Score, form: str = "{:.0%}") -> str:
+def _between(s: Score) -> str:
     if s.low is None or s.high is None:
         return f" ({s.note})" if s.note else ""
-    return f" (95 % interval {form.format(s.low)} to {form.format(s.high)})"
+    return f" (95% interval {s.low:.0%} to {s.high:.0%})"
 
 
 def _value(s: Score | None) -> float | None:
@@ -240,10 +246,13 @@ def _coverage(readings: Sequence[Reading]) -> str:
     c, r = score_of(readings, "coverage", "coverage"), score_of(readings, "coverage", "adherence")
     if c is None or (v := _value(c)) is None:
         return ""
-    text = f"Their answers cover {v:.0%} of the space of attitudes{_between(c)}; a well-spread population covers 99 %"
+    text = f"Their answers cover {v:.0%} of the space of attitudes{_between(c)}; a well-spread population covers 99%"
+    text += f" and one in which everybody answers alike {c.null:.0%}" if c.null is not None else ""
     if r is not None and (a := _value(r)) is not None:
-        obeys = "the people are where they were put" if a >= 0.7 else "the people are not where they were put"
-        text += f". {obeys.capitalize()} (adherence r = {a:.2f}, wanted at least 0.70)"
+        obeys = (
+            "The people are where they were put" if a >= ADHERENCE_GATE else "The people are not where they were put"
+        )
+        text += f". {obeys} (adherence r = {a:.2f}, wanted at least {ADHERENCE_GATE:.2f})".replace("= -", "= −")
     return text + "."
 
 
@@ -253,5 +262,5 @@ def _variance(readings: Sequence[Reading]) -> str:
         return ""
     return (
         f"Who was asked explains {v:.0%} of the spread of answers to a question{_between(icc)}; the rest is noise "
-        "between runs. In people it is about 50 % on one task with repeats (colour associations)."
+        "between runs. In people it is about 50% on one task with repeats (colour associations)."
     )
