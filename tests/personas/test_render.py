@@ -23,7 +23,7 @@ def test_prompt_says_who_what_and_how():
     assert prompt.startswith("You are Ana Silva.\nYou keep bees.\nYour home town: Porto. Your rule: No sugar!\n")
     assert "\nA bank's help line.\n" in prompt
     assert "\nWhat you want now: to unblock a card\n" in prompt
-    assert "first person" in prompt
+    assert "in your own words" in prompt
     assert "never an assistant" in prompt
 
 

@@ -12,7 +12,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from multitudes.core.errors import MultitudesError
 
-console = Console(highlight=False, soft_wrap=True)
+PLAIN_WIDTH = 150  # columns where nobody looks through a terminal window, so that no table is cut
+
+console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 LABELS = {
@@ -41,8 +43,8 @@ def ending() -> Iterator[None]:
 
 @contextmanager
 def progress() -> Iterator[Callable[[Any], None]]:
-    """A live display on a terminal; plain lines, one per tenth, elsewhere."""
-    if not console.is_terminal:
+    """On standard error: a live display on a terminal; plain lines, one per tenth, elsewhere."""
+    if not errors.is_terminal:
         yield _plain()
         return
     columns = (
@@ -51,7 +53,7 @@ def progress() -> Iterator[Callable[[Any], None]]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=console) as bars:
+    with Progress(*columns, console=errors) as bars:
         tasks: dict[str, Any] = {}
 
         def watch(step: Any) -> None:
@@ -69,14 +71,16 @@ def _plain() -> Callable[[Any], None]:
         tenth = 10 * step.done // step.total if step.total else 10
         if last.get(step.name) != tenth:
             last[step.name] = tenth
-            print(f"{LABELS[step.name]}: {step.done}/{step.total}", flush=True)
+            errors.print(f"{LABELS[step.name]}: {step.done}/{step.total}")
 
     return watch
 
 
 def print_json(value: Any) -> None:
-    """Strict JSON on standard output, nothing else."""
+    """Strict JSON on standard output, nothing else; NaN travels as the string "NaN"."""
     import json
 
-    json.dump(value, sys.stdout, indent=2, ensure_ascii=False, allow_nan=False)
+    from multitudes.core.canonical import strict_values
+
+    json.dump(strict_values(value), sys.stdout, indent=2, ensure_ascii=False, allow_nan=False)
     sys.stdout.write("\n")
