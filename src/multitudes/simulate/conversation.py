@@ -13,12 +13,15 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from pydantic import Field
+
 from multitudes.core.errors import ConfigError, Unsupported
 from multitudes.core.records import (
     Call,
     Conversation,
     Draw,
     Fault,
+    Frozen,
     Persona,
     Probe,
     Scenario,
@@ -40,18 +43,20 @@ STOP_QUESTION = "(Aside, not part of the conversation: do you want to write anot
 MIN_TURNS = 2  # of the person's, before the stop probe may end a conversation
 
 
-@dataclass(frozen=True, slots=True)
-class ProbeSpec:
-    """A question to the person in a side branch.
+class ProbeSpec(Frozen):
+    """A question to the person in a side branch; neither side ever sees it again.
 
     Attributes:
+        id: Short name.
+        question: What is asked, as the partner's next message.
+        options: Answers whose probabilities are wanted.
         after: Numbers of the person's own turns after which it is asked.
     """
 
     id: str
     question: str
-    options: tuple[str, ...]
-    after: tuple[int, ...]
+    options: tuple[str, ...] = Field(min_length=2)
+    after: tuple[int, ...] = Field(min_length=1)
 
 
 @dataclass(frozen=True, slots=True)

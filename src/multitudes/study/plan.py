@@ -64,7 +64,7 @@ def make_plan(spec: StudySpec, population: Population, questionnaire: Questionna
     c = spec.conversation
     rules = Rules(
         turns=c.turns, sampling=spec.user_sampling, guards=frozenset(c.guards), attempts=c.attempts,
-        on_rejected=c.on_rejected, target_last=c.target_last, stop=c.stop,
+        on_rejected=c.on_rejected, target_last=c.target_last, stop=c.stop, probes=c.probes,
     )  # fmt: skip
     survey = SurveyRules(mode=mode, runs=runs)
     if spec.survey:

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from multitudes.core.errors import ConfigError
+from multitudes.core.errors import ConfigError, Unsupported
 from multitudes.core.records import Answer, Conversation, Population, Questionnaire, Usage
 from multitudes.models.base import ChatModel
 from multitudes.models.budget import Budget, Prices
@@ -108,6 +108,7 @@ async def run_study(
         _refuse_other(store, spec, questionnaire)
         voices = voices or load_voices(spec)
         try:
+            _check_abilities(spec, voices)
             await _probe_seeds(voices)
             population = await _population(store, spec, questionnaire, voices, base, watch)
             # Only now is the folder this study's: one that could not begin may be mended and run again in it.
@@ -154,6 +155,15 @@ def _refuse_other(store: Store, spec: StudySpec, questionnaire: Questionnaire | 
 
 def _hash_of(questionnaire: Any) -> str:
     return Questionnaire.model_validate(questionnaire).hash
+
+
+def _check_abilities(spec: StudySpec, voices: Voices) -> None:
+    """Refuse what the simulator's engine cannot do before anything is asked."""
+    asides = bool(spec.conversation.probes) or spec.conversation.stop == "probe"
+    exact = spec.survey is not None and spec.survey.mode == "exact"
+    if (asides or exact) and not voices.simulator.info.score:
+        hint = 'set survey mode = "sampled"' if exact else 'leave out the probes and set stop = "turns"'
+        raise Unsupported("score", voices.simulator.info.name, hint)
 
 
 async def _probe_seeds(voices: Voices) -> None:

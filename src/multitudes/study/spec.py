@@ -13,6 +13,7 @@ from multitudes.core.errors import ConfigError, did_you_mean
 from multitudes.core.records import ID_PATTERN, Dimension, Frozen, Scenario
 from multitudes.core.toml import KeyPath, key_lines, line_of, parse, read_text
 from multitudes.models.base import Sampling
+from multitudes.simulate.conversation import ProbeSpec
 from multitudes.simulate.guards import GUARDS
 
 GAUGES = ("leak", "listener", "coverage", "variance", "diversity")
@@ -91,6 +92,9 @@ class ConversationSpec(Frozen):
     target_last: bool = Field(True, description="Whether the target answers the person's last message.")
     stop: Literal["turns", "probe"] = Field(
         "turns", description="turns: always to the cap; probe: a side question whether the person is done."
+    )
+    probes: tuple[ProbeSpec, ...] = Field(
+        (), description="Questions to the person in side branches; their answers are probabilities."
     )
     in_flight: int = Field(64, ge=1, le=4096, description="Conversations held at the same time.")
 
