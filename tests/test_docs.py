@@ -1,8 +1,8 @@
 """The documents keep their word: snippets run, tables are the generated ones, links lead somewhere.
 
 Info strings of snippets: ``python`` and ``sh`` run, ``toml`` is read as a study (what a fragment lacks is added),
-``weights`` beside it asks for the embedded model, ``text`` is not run. The snippets of a document share one folder and
-one namespace. ``http://localhost:8000/v1`` is served by a fake while they run.
+``weights`` beside it asks for the embedded model, ``text`` is not run. The snippets of a document share one folder
+and one namespace. ``http://localhost:8000/v1`` is served by a fake while they run.
 
 ``python tests/test_docs.py`` writes the generated parts anew.
 """
@@ -112,7 +112,7 @@ def play(page: Path, *, server: str, weights: bool) -> None:
 
 def commands(text: str) -> list[list[str]]:
     lines = text.replace("\\\n", " ").splitlines()
-    return [words for line in lines if (words := shlex.split(line, comments=True))]
+    return [words for line in lines if (words := shlex.split(re.sub(r"(?:^|\s)#.*", "", line)))]
 
 
 def run(words: list[str], *, where: str) -> None:
@@ -163,7 +163,7 @@ def test_a_broken_snippet_is_found(tmp_path):
         play(page, server="", weights=False)
     assert caught.traceback[-2].lineno + 1 == 5  # the line of the page, not of the snippet
     page.write_text("```sh\nmultitudes study --nonsense\n```\n")
-    with pytest.raises(AssertionError, match="page.md:2: multitudes study --nonsense"):
+    with pytest.raises(AssertionError, match=r"page\.md:2: multitudes study --nonsense"):
         play(page, server="", weights=False)
 
 
@@ -180,10 +180,10 @@ def test_study_files_are_read(page, tmp_path):
 
 
 def whole(text: str) -> str:
-    """A study of a fragment: a name and something to do are added where they are missing."""
+    """A study of a fragment: a name, and a survey that gives people something to differ on, if they are missing."""
     given = tomllib.loads(text)
     text = text if "name" in given else f'name = "fragment"\n{text}'
-    return text if {"scenarios", "survey"} & given.keys() else f'{text}\n[[scenarios]]\nid = "x"\ngoal = "x"\n'
+    return text if "survey" in given else f'{text}\n[survey]\nquestionnaire = "help-line"\n'
 
 
 # --- generated parts ------------------------------------------------------------------------------------------
@@ -241,7 +241,7 @@ def default_of(parameter: Any) -> str:
 
 def key_table() -> str:
     """Every key of a study file, from ``multitudes study --explain``."""
-    tables = {"": ["## Top level"]}
+    tables = {"": ["### Top level"]}
     current = inner = ""
     for line in explain().splitlines()[1:]:
         nested = line.startswith("# ")  # a table that may stand in the place of a text
@@ -249,7 +249,7 @@ def key_table() -> str:
         if text.startswith("["):
             head = text.strip("[]")
             current, inner = (current, head) if nested else (head, inner)
-            tables[head] = [f"## {text}", "", meaning.rstrip(".") + "."]
+            tables[head] = [f"### {text}", "", meaning.rstrip(".") + "."]
         elif text:
             rows = tables[inner if nested else current]
             if not rows[-1].startswith("|"):
@@ -346,6 +346,12 @@ def test_nothing_names_a_place_of_one_machine():
     strange = re.compile(r"(?<![\w.])/(?:home|root|work|tmp|Users)/\w")
     pages = [*PAGES, ROOT / "CHANGELOG.md"]
     assert [p.name for p in pages if strange.search(p.read_text(encoding="utf-8"))] == []
+
+
+def test_local_models_names_every_family():
+    runner = pytest.importorskip("multitudes.models.local.runner")
+    text = (ROOT / "docs/local-models.md").read_text(encoding="utf-8")
+    assert [name for name in runner.SINGLE_MASK | runner.MASK_BY_LAYER if f"`{name}`" not in text] == []
 
 
 def test_the_glossary_is_in_order():

@@ -33,6 +33,8 @@ _WHERE = {
     "multitudes.core.records",
 )  # fmt: skip
 
+_FOLDERS = ("measure", "study")  # calls that a folder of the package shares its name with
+
 __all__ = sorted(_WHERE)
 __version__ = "0.1.0"
 
@@ -61,19 +63,30 @@ if TYPE_CHECKING:
     from multitudes.study.data import open_run
 
 
+class _CallableFolder(ModuleType):
+    """A folder that bears the name of a call: ``mt.measure(...)`` works, and so does ``import multitudes.measure.stats``."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        name = self.__name__.rpartition(".")[2]
+        return getattr(importlib.import_module(_WHERE[name]), name)(*args, **kwargs)
+
+
 class _Package(ModuleType):
-    """The package: ``mt.measure(...)`` and ``mt.study(...)`` stay calls although folders bear the same names."""
+    """The package itself: public names appear when they are asked for."""
 
     def __getattr__(self, name: str) -> Any:
         if name not in _WHERE:
             raise AttributeError(f"module 'multitudes' has no attribute {name!r}")
+        if name in _FOLDERS:
+            return importlib.import_module(f"multitudes.{name}")
         value = getattr(importlib.import_module(_WHERE[name]), name)
-        ModuleType.__setattr__(self, name, value)
+        setattr(self, name, value)
         return value
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in _WHERE and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
+        if name in _FOLDERS and isinstance(value, ModuleType):
+            value.__class__ = _CallableFolder
+        super().__setattr__(name, value)
 
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *_WHERE})

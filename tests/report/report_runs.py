@@ -28,7 +28,7 @@ from multitudes.core.records import (
     Turn,
 )
 from multitudes.study.data import RunData
-from multitudes.study.spec import StudySpec, SurveySpec
+from multitudes.study.spec import PopulationSpec, StudySpec, SurveySpec
 
 EMPTY_INFO: dict[str, Any] = {
     "planned": {}, "models": {}, "versions": {}, "templates": {}, "wall_s": 0.0, "attempts": 0, "measure_usage": {},
@@ -129,7 +129,8 @@ def make_readings(text: str) -> tuple[Reading, ...]:
 ONE = make_run().population.personas[:1]
 STATES = {
     "no survey": {"questionnaire": None, "answers": (),
-                  "spec": StudySpec(name="s", scenarios=(Scenario(id="s", goal="g"),))},
+                  "spec": StudySpec(name="s", population=PopulationSpec(generator="iid"),
+                                    scenarios=(Scenario(id="s", goal="g"),))},
     "no conversations": {"conversations": (), "spec": StudySpec(name="s", survey=SurveySpec(questionnaire="q"))},
     "nothing yet": {"conversations": (), "answers": (), "readings": (), "info": EMPTY_INFO},
     "all faulted": {"conversations": tuple(c for c in make_run().conversations if c.fault) * 3, "answers": (),

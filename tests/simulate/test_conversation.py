@@ -306,7 +306,7 @@ def test_nobody_is_asked_about_stopping_too_early_or_at_the_cap():
 
 
 def test_probes_in_side_branches_leave_no_trace():
-    probe = ProbeSpec("mood", "Are you calm?", ("yes", "no"), after=(1, 3))
+    probe = ProbeSpec(id="mood", question="Are you calm?", options=("yes", "no"), after=(1, 3))
     person = Probed()
     plain = held(Probed(), rules=Rules(turns=3, guards=FREE))
     done = held(person, rules=Rules(turns=3, guards=FREE, stop="probe", probes=(probe,)))
@@ -323,7 +323,8 @@ def test_probes_in_side_branches_leave_no_trace():
 
 def test_a_probe_without_probabilities_is_refused_before_the_first_call():
     person = Listening(lines("hi"))
-    for rules in (Rules(stop="probe"), Rules(probes=(ProbeSpec("p", "q", ("a", "b"), (1,)),))):
+    probe = ProbeSpec(id="p", question="q", options=("a", "b"), after=(1,))
+    for rules in (Rules(stop="probe"), Rules(probes=(probe,))):
         with pytest.raises(Unsupported, match="score"):
             held(person, rules=rules)
     assert person.requests == []
@@ -531,10 +532,10 @@ def test_leaving_early_cancels_what_is_in_flight():
         )  # fmt: skip
         async with aclosing(held_now):
             async for _ in held_now:
+                asked = person.calls
                 break
-        asked = person.calls
         others = asyncio.all_tasks() - {asyncio.current_task()}
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.1)  # time in which they could go on
         return asked, person.calls, [t for t in others if "hold" in str(t.get_coro())]
 
     before, after, left = asyncio.run(go())

@@ -213,6 +213,12 @@ def test_a_sampled_answer_is_one_label():
     assert (answer.mode, answer.text, answer.call.seed_status) == ("sampled", "In between", "honoured")
 
 
+def test_a_sampled_answer_to_a_reversed_item_is_scored_from_the_other_end():
+    straight, reverse = sampled(scripted(["A little like me"]), q=questionnaire(n=2))
+    assert (straight.probs, straight.score) == ((0, 0, 0, 1, 0), 0.75)
+    assert (reverse.probs, reverse.score) == ((0, 0, 0, 1, 0), 0.25)
+
+
 def test_a_babbling_person_is_asked_once_more_and_then_unscored():
     model = scripted(["well, it depends", "In between"])
     (answer,) = sampled(model)

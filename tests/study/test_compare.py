@@ -140,14 +140,18 @@ def test_what_has_no_partner_is_left_out_and_counted(tmp_path, talks, run):
 
 
 def test_people_of_one_run_only_are_left_out(tmp_path, talks, run):
-    whole = run(talks(), tmp_path / "a")
-    run(talks(), tmp_path / "b")
+    whole = run(talks(), tmp_path / "a", voices=voices(Leaking(0.5)))
+    run(talks(), tmp_path / "b", voices=voices(Leaking(0.5)))
+    kept = whole.population.personas[:7]
     with Store(tmp_path / "b", write=True) as store:
-        kept = whole.population.personas[:7]
         store.put_meta(population=whole.population.model_copy(update={"personas": kept}).model_dump(mode="json"))
     found = compare(tmp_path / "a", tmp_path / "b")
-    assert found.people == 7
-    assert change_of(found, "leak", "rate").n == 7
+    assert (found.people, found.paired_conversations) == (7, 7 * 3)
+    rates = [
+        np.mean([bool(voice_hits(t)) for c in whole.conversations if c.persona_id == p.id for t in c.user_texts])
+        for p in kept
+    ]
+    assert change_of(found, "leak", "rate").a == pytest.approx(np.mean(rates))
 
 
 def test_unscored_answers_leave_on_both_sides(tmp_path, small, run):

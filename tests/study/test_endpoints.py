@@ -5,10 +5,11 @@ import pytest
 from multitudes.core.errors import ModelError
 from multitudes.core.loop import run_sync
 from multitudes.models.base import Sampling
+from multitudes.models.budget import Budget, Prices
 from multitudes.models.endpoint import EndpointModel
 from multitudes.models.fake import echo, people
-from multitudes.models.limits import Budget, Prices, RetryPolicy
 from multitudes.models.loopback import serve
+from multitudes.models.retry import RetryPolicy
 from multitudes.simulate.targets import ModelTarget
 from multitudes.study.run import Voices, run_study
 from multitudes.study.store import Store

@@ -369,6 +369,11 @@ class Conversation(Record):
         return tuple(t.text for t in self.turns if t.speaker == "user")
 
     @property
+    def complete(self) -> bool:
+        """Whether it went as it should: no fault, and not cut short by a budget. Gauges look at no other."""
+        return self.fault is None and self.stop_reason != "budget"
+
+    @property
     def cluster(self) -> str:
         """What an interval resamples: the persona, else the dialogue, else the conversation itself."""
         return self.persona_id or self.source or self.id

@@ -25,7 +25,7 @@ QUOTES = 12
 def leak_reading(conversations: Sequence[Conversation], *, seed: int = 0, level: float = 0.95) -> Reading:
     """Leak rates of kept lines and of first draws, and the slope over the person's own turns.
 
-    Conversations with a fault are left out and counted.
+    Conversations that are not complete are left out and counted.
 
     Args:
         conversations: Any; only the user side is looked at.
@@ -39,7 +39,7 @@ def leak_reading(conversations: Sequence[Conversation], *, seed: int = 0, level:
     Raises:
         GaugeError: No line to look at.
     """
-    whole = [c for c in conversations if c.fault is None]
+    whole = [c for c in conversations if c.complete]
     faulted = len(conversations) - len(whole)
     people: list[str] = []
     turns: list[int] = []

@@ -133,7 +133,7 @@ def _paired(a: Material, b: Material, shared: set[str]) -> tuple[Material, Mater
         return (x.persona_id, x.questionnaire_id, x.item_id, x.replicate)
 
     sides, unpaired = [], 0
-    talks = [{talk_key(c) for c in m.conversations if c.fault is None} for m in (a, b)]
+    talks = [{talk_key(c) for c in m.conversations if c.complete} for m in (a, b)]
     answers = [{answer_key(x) for x in m.answers if not math.isnan(x.score)} for m in (a, b)]
     both_talks, both_answers = talks[0] & talks[1], answers[0] & answers[1]
     for m in (a, b):

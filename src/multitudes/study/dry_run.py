@@ -11,10 +11,12 @@ from multitudes.models.budget import Prices
 from multitudes.personas.generators import get_generator
 from multitudes.personas.questionnaires import load_questionnaire
 from multitudes.personas.sources import load_population
+from multitudes.simulate.survey import Mode
 from multitudes.study.plan import forecast, make_plan
 from multitudes.study.spec import StudySpec
 
 # Tokens per second of the embedded model on two cores, from benchmarks/engine.py; other engines are not guessed.
+WITH_LOG_PROBABILITIES = ("smollm2", "hf:", "gguf:", "fake:table", "fake:tiny")
 EMBEDDED_PREFILL_TPS, EMBEDDED_DECODE_TPS = 450.0, 200.0
 
 
@@ -32,9 +34,11 @@ def describe(spec: StudySpec, *, base: Path, folder: Path) -> Iterator[str]:
         dimensions = people.dimensions or (questionnaire.dimensions if questionnaire else ())
         context = people.context or (questionnaire.context if questionnaire else "")
         population = _stand_ins(context, dimensions, people.n, spec.seed)
-    mode = "exact" if spec.survey is None or spec.survey.mode == "auto" else spec.survey.mode
-    if mode == "exact" and spec.models.simulator.startswith("http"):
-        mode = "sampled"
+    mode: Mode = "sampled"
+    if spec.survey is not None and spec.survey.mode != "auto":
+        mode = spec.survey.mode
+    elif spec.models.simulator.startswith(WITH_LOG_PROBABILITIES):
+        mode = "exact"
     cost = forecast(make_plan(spec, population, questionnaire, mode=mode), spec)
     yield f"study {spec.name} ({spec.hash[:8]}), run folder {folder}"
     yield f"people: {len(population)}" + (

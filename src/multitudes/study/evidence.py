@@ -51,7 +51,7 @@ async def likelihoods(
     """
     todo = [
         c for c in conversations
-        if c.fault is None and c.persona_id in population.by_id and any(t.strip() for t in c.user_texts)
+        if c.complete and c.persona_id in population.by_id and any(t.strip() for t in c.user_texts)
     ]  # fmt: skip
     for start in range(0, len(todo), CONVERSATIONS_AT_ONCE):
         part = todo[start : start + CONVERSATIONS_AT_ONCE]

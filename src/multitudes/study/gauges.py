@@ -192,7 +192,7 @@ def _diversity(m: Material) -> Reading:
     bags: dict[str, list[str]] = defaultdict(list)
     order = sorted(m.conversations, key=lambda c: (c.scenario_id or "", c.replicate, c.id))
     for c in order:
-        if c.fault is None:
+        if c.complete:
             bags[c.cluster] += c.user_texts
     if not bags:
         raise GaugeError("nothing was said")

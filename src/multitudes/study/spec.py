@@ -16,6 +16,7 @@ from multitudes.models.base import Sampling
 from multitudes.simulate.conversation import ProbeSpec
 from multitudes.simulate.guards import GUARDS
 
+PLACING = ("template", "sobol")  # generators that need dimensions
 GAUGES = ("leak", "listener", "coverage", "variance", "diversity")
 
 
@@ -164,6 +165,12 @@ class StudySpec(Frozen):
     def _something_happens(self) -> Self:
         if not self.scenarios and self.survey is None:
             raise ValueError("a study needs at least one [[scenarios]] table or a [survey]")
+        people = self.population
+        if people.generator in PLACING and not (people.file or people.dimensions or self.survey):
+            raise ValueError(
+                f"the generator {people.generator!r} places people on dimensions: add [[population.dimensions]], "
+                "a [survey] whose dimensions it can use, or population.file"
+            )
         return self
 
     @field_validator("scenarios")

@@ -187,7 +187,7 @@ def headline(run: RunData, study: ShownStudy, faults: Counter[str]) -> list[str]
 def _happened(run: RunData, study: ShownStudy, faults: Counter[str]) -> str:
     parts = [f"{study.people} simulated people"]
     if study.conversations_planned:
-        held = sum(c.fault is None and c.stop_reason != "budget" for c in run.conversations)
+        held = sum(c.complete for c in run.conversations)
         parts.append(f"{held} of {study.conversations_planned} planned conversations held")
     if study.answers_planned:
         given = sum(a.fault is None for a in run.answers)
