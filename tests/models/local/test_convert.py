@@ -455,30 +455,29 @@ def test_the_embedded_weights_are_all_there():
     assert "quantization_config" not in config
 
 
-def missing_bytes(tokenizer):
+@pytest.fixture(scope="module")
+def missing_bytes(smollm2):
     """Bytes without a token: the model's makers left out what they never saw."""
     from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-    known = tokenizer.get_vocab()
+    known = smollm2.template._tokenizer.get_vocab()
     return {byte for byte, char in bytes_to_unicode().items() if char not in known}
 
 
 @pytest.mark.weights
-def test_what_the_embedded_tokenizer_cannot_say(smollm2):
-    missing = missing_bytes(smollm2.template._tokenizer)
-    assert len(missing) == 256 - (49_152 - 48_900 - 17)  # tokens that are neither merged nor control
+def test_what_the_embedded_tokenizer_cannot_say(smollm2, missing_bytes):
+    assert len(missing_bytes) == 256 - (49_152 - 48_900 - 17)  # tokens that are neither merged nor control
     impossible = {0xC0, 0xC1, *range(0xF5, 0x100)}  # no UTF-8 text has these
     rare = {0xF1, 0xF2, *range(0x20)} - set(b"\t\n\r")  # unassigned planes and control characters
-    assert missing <= impossible | rare
+    assert missing_bytes <= impossible | rare
     assert smollm2.template._encode_text("\x06") == ()  # such a character is dropped, as transformers does
 
 
 @pytest.mark.weights
 @settings(deadline=None, max_examples=200)
 @given(text=st.text())
-def test_any_other_text_survives_the_embedded_tokenizer(smollm2, text):
-    lost = missing_bytes(smollm2.template._tokenizer)
-    said = "".join(char for char in text if not lost & set(char.encode()))
+def test_any_other_text_survives_the_embedded_tokenizer(smollm2, missing_bytes, text):
+    said = "".join(char for char in text if not missing_bytes & set(char.encode()))
     ids = list(smollm2.template._encode_text(said))
     assert smollm2.template.decode(ids) == said
 
