@@ -30,6 +30,9 @@ class Message(NamedTuple):
     text: str
 
 
+MIN_TEMPERATURE = 1e-3  # below this a draw is the most likely token, and exponentials overflow
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How tokens are drawn. Filters apply in this order: temperature, top-k, top-p, min-p.
@@ -52,7 +55,13 @@ class Sampling:
 
     def __post_init__(self) -> None:
         for ok, name, value, expected in (
-            (self.temperature >= 0, "temperature", self.temperature, "a number >= 0"),
+            (
+                self.temperature == 0 or self.temperature >= MIN_TEMPERATURE,
+                "temperature",
+                self.temperature,
+                f"0, or a number >= {MIN_TEMPERATURE:g}",
+            ),
+            (all(self.stop), "stop", self.stop, "strings that are not empty"),
             (0 < self.top_p <= 1, "top_p", self.top_p, "a number in (0, 1]"),
             (self.top_k >= 0, "top_k", self.top_k, "an integer >= 0; 0 keeps all tokens"),
             (0 <= self.min_p < 1, "min_p", self.min_p, "a number in [0, 1)"),
@@ -185,7 +194,6 @@ class Capabilities:
         json_schema: Replies that follow a schema.
         taps: Reading the residual stream.
         seed_status: Whether seeds are honoured, as far as proved or probed.
-        requires_alternation: Two messages of one role in a row are merged for it.
         small_model: True for models known to be weak at playing people; reports say so.
         licence: Licence of the weights, where known.
     """
@@ -200,7 +208,6 @@ class Capabilities:
     json_schema: bool = False
     taps: bool = False
     seed_status: SeedStatus = "unknown"
-    requires_alternation: bool = False
     small_model: bool = False
     licence: str | None = None
 

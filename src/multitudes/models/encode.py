@@ -69,7 +69,9 @@ class HashEncoder:
                 for j in range(len(word) - n + 1)
             )
             for gram, count in grams.items():
-                digest = int.from_bytes(hashlib.blake2b(gram.encode(), digest_size=8).digest(), "big")
+                digest = int.from_bytes(
+                    hashlib.blake2b(gram.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big"
+                )
                 out[i, digest % self._d] += (1 if digest >> 63 else -1) * np.sqrt(count)
         norms = np.linalg.norm(out, axis=1, keepdims=True)
         unit: FloatArray = out / np.maximum(norms, 1e-12)

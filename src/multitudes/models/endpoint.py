@@ -36,6 +36,7 @@ from multitudes.models.wire import Answer, payload
 log = logging.getLogger(__name__)
 
 PROBE_TOKENS = 20  # shorter replies may agree by chance
+LIST_LIMIT_S = 20.0  # a list of models is no work
 
 _PROBE = (
     Message("system", "You tell stories."),
@@ -230,6 +231,30 @@ class EndpointModel:
         self._engines.add(engine)
         if len(self._engines) == 2:  # once
             log.warning("%s: replies of more than one server build: %s", self._info.name, sorted(self._engines))
+
+
+async def list_models(base_url: str, *, api_key: SecretStr | None = None) -> list[str]:
+    """Names of the models that a server has.
+
+    Args:
+        base_url: Such as ``http://localhost:8000/v1``.
+        api_key: Key; else the environment is asked, see ``find_api_key``.
+
+    Raises:
+        ConfigError: Not the address of an endpoint.
+        ModelError: A refused key, or no list of models there.
+    """
+    key = api_key or find_api_key(os.environ)
+    transport = Transport(base_url, "", api_key=key, deadline_s=LIST_LIMIT_S, clock=Clock())
+    try:
+        return await transport.model_names()
+    except TryFailed as failure:
+        raise ModelError(
+            "the server lists no models", where=base_url, found=failure.detail,
+            hint="check that the server runs, and that its address ends in /v1",
+        ) from None  # fmt: skip
+    finally:
+        await transport.aclose()
 
 
 def _seed_verdict(first: Reply, same: Reply, other: Reply) -> SeedStatus:

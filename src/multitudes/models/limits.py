@@ -16,9 +16,8 @@ from multitudes.models.retry import Clock, RetryPolicy, TryFailed
 
 log = logging.getLogger(__name__)
 
-START_IN_FLIGHT = (
-    64  # as many as a study holds at once by default; a server that refuses halves it at the first burst
-)
+# As many as a study holds at once by default; a server that refuses halves it at the first burst.
+START_IN_FLIGHT = 64
 
 
 class Limiter:
@@ -33,7 +32,7 @@ class Limiter:
         in_flight: Places taken.
     """
 
-    def __init__(self, *, start: int = 8, cap: int = 128) -> None:
+    def __init__(self, *, start: int = START_IN_FLIGHT, cap: int = 128) -> None:
         if cap < 1:
             raise ConfigError("no place for a call", where="max_in_flight", found=repr(cap), expected=">= 1")
         self.limit, self.in_flight = min(start, cap), 0
@@ -128,7 +127,7 @@ class Limits:
     ) -> None:
         self.policy, self.clock = policy, clock or Clock()
         self.meter = Meter(budget, prices=prices, clock=self.clock)
-        self.limiter = Limiter(start=START_IN_FLIGHT, cap=max_in_flight)
+        self.limiter = Limiter(cap=max_in_flight)
 
     async def call(
         self, send: Callable[[], Awaitable[tuple[T, Usage | None]]], *, call_id: str, need: Usage

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from multitudes.core.errors import ConfigError, MissingExtra, did_you_mean
+from multitudes.core.errors import ConfigError, MissingExtra, ModelError, did_you_mean
 from multitudes.models.base import ChatModel
 from multitudes.models.budget import Budget, Prices
 
@@ -48,6 +48,7 @@ def load(
 
     Raises:
         ConfigError: An unknown name, with the near ones.
+        ModelError: No such folder of weights.
         WeightsMissing: The embedded model was not fetched.
         MissingExtra: The engine needs an extra.
 
@@ -61,10 +62,10 @@ def load(
     if kind in ("hf", "gguf", "fake") and not rest:
         raise ConfigError("the model's name ends too early", where=repr(name), expected=f"{kind}:SOMETHING")
     if kind == "hf":
+        where = _folder_or_hub_id(rest)
         from multitudes.models.local.open import open_local
 
-        model: ChatModel = open_local(Path(rest).expanduser() if Path(rest).expanduser().exists() else rest,
-                                      name=name, **local)  # fmt: skip
+        model: ChatModel = open_local(where, name=name, **local)
         return model
     if kind == "gguf":
         from multitudes.models.local.open import open_gguf
@@ -78,6 +79,23 @@ def load(
     raise ConfigError(
         "unknown model", where=repr(name), expected="one of " + ", ".join(PREFIXES), hint=did_you_mean(name, PREFIXES)
     )
+
+
+def _folder_or_hub_id(rest: str) -> str | Path:
+    """What ``hf:`` names. A folder that is not there is told at once: a hub would be asked for minutes, and in vain.
+
+    Raises:
+        ModelError: Neither a folder that exists nor the form of a hub id.
+    """
+    folder = Path(rest).expanduser()
+    if folder.exists():
+        return folder
+    if "/" not in rest or rest.startswith(("/", "./", "../", "~")) or folder.is_absolute():
+        raise ModelError(
+            "no model could be loaded", where=f"hf:{rest}", found="no such folder",
+            expected="a folder of weights, or a hub id of the form OWNER/NAME", hint="check the path",
+        )  # fmt: skip
+    return rest
 
 
 def _embedded(name: str, local: dict[str, Any]) -> ChatModel:

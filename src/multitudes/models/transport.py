@@ -140,6 +140,22 @@ class Transport:
             raise TryFailed("server", "unreadable answer: " + self._clean(error_text(raw)), retry=True) from None
         return answer, usage
 
+    async def model_names(self) -> list[str]:
+        """Names of the models that the server lists.
+
+        Raises:
+            TryFailed: No answer, or no list in it.
+            ModelError: A refused key.
+        """
+        status, retry_after, raw = await self._http("GET", "/models")
+        if status in (401, 403):
+            raise await self._failure(status, retry_after, raw)
+        try:
+            return [self._clean(str(entry["id"])) for entry in json.loads(raw)["data"]]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            detail = f"HTTP {status}: {self._clean(error_text(raw))}"
+            raise TryFailed("server", f"no list of models: {detail}", status=status) from None
+
     async def _failure(self, status: int, retry_after: str | None, raw: bytes) -> TryFailed | ModelError:
         detail = f"HTTP {status}: {self._clean(error_text(raw))}"
         if status in (401, 403):
@@ -158,9 +174,8 @@ class Transport:
 
     async def _no_such_model(self, detail: str) -> ModelError:
         try:
-            _, _, raw = await self._http("GET", "/models")
-            names = [self._clean(str(entry["id"])) for entry in json.loads(raw)["data"]]
-        except (TryFailed, ValueError, KeyError, TypeError):
+            names = await self.model_names()
+        except (TryFailed, ModelError):
             names = []
         hint = did_you_mean(self._model, names) if names else "check the address; it often ends in /v1"
         return ModelError(f"no model {self._model!r} here", where=self.name, found=detail, hint=hint)

@@ -166,6 +166,7 @@ def write_gguf(path, state, *, arch="llama", quants=None):
     writer.add_layer_norm_rms_eps(EPS)
     writer.add_rope_freq_base(THETA)
     writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("smollm")
     writer.add_token_list(vocabulary())
     writer.add_token_types([3, 3] + [1] * (len(vocabulary()) - 2))
     writer.add_token_merges(["h e"])

@@ -9,10 +9,11 @@ torch = pytest.importorskip("torch")
 
 from multitudes.core.errors import ConfigError  # noqa: E402
 from multitudes.models.base import Message, Request, Sampling, ScoreItem  # noqa: E402
+from multitudes.models.local.runner import MASK_BY_LAYER, SINGLE_MASK  # noqa: E402
 from multitudes.models.local.taps import read_residual  # noqa: E402
 from multitudes.models.local.tiny import CHATML, TURNS, tiny_model, tiny_module  # noqa: E402
 
-FAMILIES = ["llama", "qwen2", "qwen3", "gemma2", "gemma3_text", "gpt_neox", "mistral"]
+FAMILIES = sorted(SINGLE_MASK | MASK_BY_LAYER)
 GREEDY = Sampling(temperature=0, max_tokens=12)
 
 

@@ -31,8 +31,10 @@ class Row:
         ids: Context tokens; sampled tokens are appended.
         wanted: Positions whose next-token logits are needed; None for the last one only.
         keep: Whether its keys and values are kept for later.
+        passing: A prefix that is needed in this batch only; it never takes over memory of what is kept.
         n_context: Number of context tokens.
-        n_cached: Context tokens that were not computed again.
+        n_cached: Context tokens that were there when the row was computed.
+        n_shared: Those of them that were computed in the same batch, on behalf of this row among others.
         entry: Its keys and values.
         logits: (len(wanted), vocabulary), in the order of ``wanted``.
     """
@@ -40,8 +42,10 @@ class Row:
     ids: list[int]
     wanted: list[int] | None = None
     keep: bool = True
+    passing: bool = False
     n_context: int = 0
     n_cached: int = 0
+    n_shared: int = 0
     entry: Entry | None = None
     hidden: Any = None
 
@@ -88,6 +92,7 @@ class Batcher:
         self.runner, self.batch_size = runner, batch_size
         self.prefixes = PrefixCache(kv_budget_bytes)
         self._workspace = torch.zeros(0, dtype=runner.dtype, device=runner.device)
+        self._spoiled = False  # numbers that are not finite were written to the workspace
         self.prefill_s = self.decode_s = self.forward_s = 0.0
         self.prefill_tokens = self.decode_tokens = 0
 
@@ -96,17 +101,20 @@ class Batcher:
     def prefill(self, rows: Sequence[Row]) -> None:
         """Compute what is new of each row: its ``entry`` (where kept) and ``hidden`` at the wanted positions."""
         start = time.perf_counter()
+        passing = not any(row.keep for row in rows)
         levels = [list(rows)]
-        while shared := self._shared_prefixes(levels[-1]):
+        while shared := self._shared_prefixes(levels[-1], passing=passing):
             levels.append(shared)
         for level in reversed(levels):
             self._prefill_all(level)
-        if not any(row.keep for row in rows):
-            for row in (r for level in levels[1:] for r in level):
-                self.prefixes.discard(row.entry)
+        for prefix in (r for level in levels[1:] for r in level):
+            first = next(r for r in rows if r.ids[: len(prefix.ids)] == prefix.ids)
+            first.n_shared += len(prefix.ids) - prefix.n_cached
+            if passing:
+                self.prefixes.discard(prefix.entry)
         self.prefill_s += time.perf_counter() - start
 
-    def _shared_prefixes(self, rows: Sequence[Row]) -> list[Row]:
+    def _shared_prefixes(self, rows: Sequence[Row], *, passing: bool) -> list[Row]:
         """What at least two rows begin with and nobody has computed yet: the longest such prefix of each row."""
         keys = [block_keys(row.ids[: _limit(row)]) for row in rows]
         count = Counter(k for row_keys in keys for k in row_keys)
@@ -115,12 +123,17 @@ class Batcher:
             deepest = next((k for k in reversed(row_keys) if count[k] > 1), None)
             if deepest is not None and not self.prefixes.knows(deepest):
                 sharing.setdefault(deepest, []).append(row)
-        return [Row(_common_prefix(group)) for group in sharing.values()]
+        return [Row(_common_prefix(group), passing=passing) for group in sharing.values()]
 
     def _prefill_all(self, rows: Sequence[Row]) -> None:
         matches = {}
         for row in rows:
             match = self.prefixes.match(row.ids, limit=_limit(row))
+            cuts = range(match.n + PREFILL_TOKENS, _limit(row), PREFILL_TOKENS)
+            for cut in cuts:  # one long row must not become one large forward pass
+                part = Row(row.ids[:cut], n_cached=match.n)
+                self._prefill_group([part], [match.entry])
+                match = self.prefixes.match(row.ids, limit=_limit(row))
             row.n_context, row.n_cached = len(row.ids), match.n
             matches[id(row)] = match.entry
         order = sorted(rows, key=lambda r: (len(r.ids) - r.n_cached, r.n_cached))
@@ -150,24 +163,29 @@ class Batcher:
             n = len(row.ids) - row.n_cached
             wanted = [len(row.ids) - 1] if row.wanted is None else row.wanted
             row.hidden = hidden[i, [fresh - n + w - row.n_cached for w in wanted]]
+            sound = bool(torch.isfinite(row.hidden).all())
+            self._spoiled |= not sound
             if row.wanted is None or row.keep:
                 new = cache.kv[:, :, i, :, known + fresh - n : known + fresh]
-                row.entry = self._extended(base, row.n_cached, row.ids, new, grows=row.keep)
-                if row.keep:
+                row.entry = self._extended(base, row.n_cached, row.ids, new, own=row.keep and not row.passing)
+                if row.keep and sound:
                     self.prefixes.add(row.entry)
 
     def _extended(
-        self, base: Entry | None, n_known: int, ids: Sequence[int], new: torch.Tensor, *, grows: bool = True
+        self, base: Entry | None, n_known: int, ids: Sequence[int], new: torch.Tensor, *, own: bool
     ) -> Entry:
-        """The first ``n_known`` tokens of ``base``, then ``new``; in place where nobody needs the memory."""
+        """The first ``n_known`` tokens of ``base``, then ``new``.
+
+        A row that is kept (``own``) takes over an entry it continues, and leaves itself room to go on.
+        """
         total = n_known + new.shape[3]
         array = np.asarray(ids[:total], dtype=np.int32)
-        if base is not None and n_known == len(base.ids) and self.prefixes.take(base):
+        if own and base is not None and n_known == len(base.ids) and self.prefixes.take(base):
             kv = base.kv
             if kv.shape[3] < total:
                 kv = self._grown(kv, n_known, total)
         else:
-            kv = self._room(total + GROWTH if grows else total)
+            kv = self._room(total + GROWTH if own else total)
             if base is not None:
                 kv[:, :, :, :n_known] = base.kv[:, :, :, :n_known]
         kv[:, :, :, n_known:total] = new
@@ -189,6 +207,9 @@ class Batcher:
         size = int(np.prod(shape))
         if self._workspace.numel() < size:
             self._workspace = torch.zeros(int(size * 1.1), dtype=r.dtype, device=r.device)
+        elif self._spoiled:  # a masked slot still counts as 0 times what it holds, and that must be a number
+            self._workspace.zero_()
+        self._spoiled = False
         kv = self._workspace[:size].view(shape)
         return SlotCache(kv, torch.full((n_rows, n_slots), HOLE, dtype=torch.long, device=r.device), 0)
 
@@ -254,6 +275,7 @@ class _Decoding:
                 continue
             if not finite:
                 g.finish, g.bad_step, self.done[i] = "error", step, True
+                self.batcher._spoiled = True
                 continue
             g.sampled.append(token)
             g.logprobs.append(logprob)
@@ -288,7 +310,7 @@ class _Decoding:
         if row.keep and g.bad_step is None and row.entry is not None:
             new = self.cache.kv[:, :, i, :, self.start : self.start + fed]
             ids = [*row.ids, *g.sampled[:fed]]
-            row.entry = self.batcher._extended(row.entry, row.n_context, ids, new)
+            row.entry = self.batcher._extended(row.entry, row.n_context, ids, new, own=True)
             self.batcher.prefixes.add(row.entry)
         row.entry, row.hidden = None, None
 

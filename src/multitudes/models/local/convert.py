@@ -7,6 +7,7 @@ bfloat16). The tokenizer is built directly from the file's tokens and merges.
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +36,19 @@ def hf_name(name: str) -> str:
 
     >>> hf_name("blk.3.attn_q.weight")
     'model.layers.3.self_attn.q_proj.weight'
+
+    Raises:
+        UnsupportedModel: A tensor of another layout: biases, experts, rotary factors.
     """
     if name in _TOP:
         return _TOP[name]
-    _, layer, part, suffix = name.split(".")
-    return f"model.layers.{layer}.{_BLOCK[part]}.{suffix}"
+    match = re.fullmatch(r"blk\.(\d+)\.(\w+)\.weight", name)
+    if match is None or match[2] not in _BLOCK:
+        raise UnsupportedModel(
+            "a tensor that the plain llama layout does not have", where=f"tensor {name}",
+            hint="use a safetensors folder: hf:DIR",
+        )  # fmt: skip
+    return f"model.layers.{match[1]}.{_BLOCK[match[2]]}.weight"
 
 
 def unpair_rows(rows: NDArray[np.float32], n_heads: int) -> NDArray[np.float32]:
@@ -76,6 +85,7 @@ def convert_gguf(source: Path, folder: Path) -> None:
             where=str(source), found=repr(meta.get("general.architecture")), expected="'llama'",
             hint="use a safetensors folder: hf:DIR",
         )  # fmt: skip
+    _refuse_other_layouts(meta, source)
     _write_tensors(reader, meta, folder)
     _write_json(
         folder / "config.json", _config(meta, tied=not any(t.name == "output.weight" for t in reader.tensors))
@@ -83,6 +93,34 @@ def convert_gguf(source: Path, folder: Path) -> None:
     ends = {"bos_token_id": meta["tokenizer.ggml.bos_token_id"], "eos_token_id": meta["tokenizer.ggml.eos_token_id"]}
     _write_json(folder / "generation_config.json", {**ends, "pad_token_id": meta["tokenizer.ggml.padding_token_id"]})
     _write_tokenizer(meta, folder)
+
+
+_NEEDED = (
+    "llama.embedding_length", "llama.feed_forward_length", "llama.block_count", "llama.attention.head_count",
+    "llama.attention.head_count_kv", "llama.context_length", "llama.attention.layer_norm_rms_epsilon",
+    "llama.rope.freq_base", "tokenizer.ggml.tokens", "tokenizer.ggml.token_type", "tokenizer.ggml.merges",
+    "tokenizer.ggml.bos_token_id", "tokenizer.ggml.eos_token_id", "tokenizer.ggml.unknown_token_id",
+    "tokenizer.ggml.padding_token_id",
+)  # fmt: skip
+PRE_TOKENIZERS = ("smollm",)  # others split text differently, and every id after that would be wrong
+
+
+def _refuse_other_layouts(meta: dict[str, Any], source: Path) -> None:
+    """What is not known to be converted right is not converted."""
+    missing = [k for k in _NEEDED if k not in meta]
+    pre = meta.get("tokenizer.ggml.pre")
+    scaled = meta.get("llama.rope.scaling.type", "none")
+    problem = (
+        f"no {missing[0]}" if missing
+        else f"pre-tokenizer {pre!r}" if pre not in PRE_TOKENIZERS
+        else f"rotary scaling {scaled!r}" if scaled != "none"
+        else None
+    )  # fmt: skip
+    if problem:
+        raise UnsupportedModel(
+            "this GGUF file cannot be converted faithfully", where=str(source), found=problem,
+            hint="use a safetensors folder (hf:DIR), or serve the file and use http://HOST/v1#MODEL",
+        )  # fmt: skip
 
 
 def _write_json(path: Path, value: Any) -> None:
@@ -121,7 +159,7 @@ def _config(meta: dict[str, Any], *, tied: bool) -> dict[str, Any]:
         "num_hidden_layers": meta["llama.block_count"],
         "num_attention_heads": heads,
         "num_key_value_heads": meta["llama.attention.head_count_kv"],
-        "head_dim": width // heads,
+        "head_dim": meta.get("llama.attention.key_length", width // heads),
         "max_position_embeddings": meta["llama.context_length"],
         "rms_norm_eps": float(f"{meta['llama.attention.layer_norm_rms_epsilon']:.3g}"),
         "rope_theta": meta["llama.rope.freq_base"],

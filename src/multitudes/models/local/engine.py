@@ -10,10 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, TypeVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 
+from multitudes.core.errors import ConfigError, ModelError, MultitudesError, Unsupported
 from multitudes.core.records import Usage
 from multitudes.core.seeds import derive_seed
 from multitudes.models.base import (
@@ -34,6 +36,7 @@ from multitudes.models.local.template import ChatTemplate
 
 T = TypeVar("T")
 
+SEED_RANGE = 1 << 64
 GATHER_S = 0.005  # a batch is cut after this long without a new request
 SCORE_ITEMS = 512  # scored in one go; between two goes waiting replies get their turn
 
@@ -45,6 +48,15 @@ class _Job:
     future: asyncio.Future[Reply]
 
 
+@dataclass(slots=True, eq=False)
+class _Queue:
+    """Who waits in one event loop. Loops have queues of their own and share the thread that computes."""
+
+    waiting: list[_Job]
+    arrived: asyncio.Event
+    worker: asyncio.Task[None] | None = None
+
+
 class LocalModel:
     """A ``transformers`` model as a ``ChatModel``.
 
@@ -53,20 +65,30 @@ class LocalModel:
         template: Its chat template and tokenizer.
         info: What it is.
         batch_size: Rows that decode together. Eight times the throughput of one row at 32, little more beyond 64.
-        kv_budget_mib: Memory for keys and values kept between calls, in MiB; least recently used out first.
+        kv_budget_mib: Memory for keys and values kept between calls, in MiB; least recently used out first. The
+            batch that is being computed needs memory of its own beside it.
+
+    Raises:
+        ConfigError: A batch size below 1.
     """
 
     def __init__(
-        self, runner: Runner, template: ChatTemplate, info: Capabilities, *, batch_size: int = 32,
+        self,
+        runner: Runner,
+        template: ChatTemplate,
+        info: Capabilities,
+        *,
+        batch_size: int = 32,
         kv_budget_mib: int = 4096,
-    ) -> None:  # fmt: skip
+    ) -> None:
+        if batch_size < 1:
+            raise ConfigError("no row can be computed", where="batch_size", found=repr(batch_size), expected=">= 1")
         self.batcher = Batcher(runner, kv_budget_bytes=kv_budget_mib << 20, batch_size=batch_size)
         self.runner, self.template = runner, template
         self._info = info
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="multitudes-engine")
-        self._waiting: list[_Job] = []
-        self._arrived: asyncio.Event | None = None
-        self._worker: asyncio.Task[None] | None = None
+        self._queues: WeakKeyDictionary[asyncio.AbstractEventLoop, _Queue] = WeakKeyDictionary()
+        self._closed = False
         self._drawn_seeds = 0
         self._salt = int.from_bytes(os.urandom(8), "big")
 
@@ -78,45 +100,63 @@ class LocalModel:
     # --- reply ----------------------------------------------------------------------------------------------
 
     async def reply(self, requests: Sequence[Request]) -> list[Reply]:
-        """One reply per request; requests of all callers that wait at the same time decode as one batch."""
+        """One reply per request; requests of all callers that wait at the same time decode as one batch.
+
+        Raises:
+            ConfigError: A request that no engine could answer; names its index.
+            Unsupported: A request with a schema: this engine writes text.
+            ModelError: The engine was closed.
+        """
         check_requests(requests)
+        if any(r.schema is not None for r in requests):
+            raise Unsupported("json_schema", self._info.name, "leave out the schema, or use a served model")
+        self._check_open()
         loop = asyncio.get_running_loop()
+        queue = self._queues.setdefault(loop, _Queue([], asyncio.Event()))
         jobs = [_Job(r, time.perf_counter(), loop.create_future()) for r in requests]
-        self._waiting += jobs
-        if self._arrived is None or self._worker is None or self._worker.done():
-            self._arrived = asyncio.Event()
-            self._worker = loop.create_task(self._work(self._arrived))
-        self._arrived.set()
+        queue.waiting += jobs
+        queue.arrived.set()
+        if queue.worker is None or queue.worker.done():
+            queue.worker = loop.create_task(self._work(queue))
         return list(await asyncio.gather(*(j.future for j in jobs)))
 
-    async def _work(self, arrived: asyncio.Event) -> None:
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ModelError("the engine was closed", where=self._info.name, hint="load the model again")
+
+    async def _work(self, queue: _Queue) -> None:
         """Cut batches as long as anybody waits."""
-        while self._waiting:
-            while len(self._waiting) < self.batcher.batch_size:
-                arrived.clear()
+        size = self.batcher.batch_size
+        while queue.waiting:
+            while len(queue.waiting) < size:
+                queue.arrived.clear()
                 try:
-                    await asyncio.wait_for(arrived.wait(), GATHER_S)
+                    await asyncio.wait_for(queue.arrived.wait(), GATHER_S)
                 except TimeoutError:
                     break
-            batch = [j for j in self._waiting[: self.batcher.batch_size] if not j.future.done()]
-            del self._waiting[: self.batcher.batch_size]
-            if not batch:
-                continue
-            try:
-                replies = await self._in_thread(partial(self._reply_now, [j.request for j in batch]))
-            except BaseException as error:
-                for job in batch:
-                    if not job.future.done():
-                        job.future.set_exception(error)
-                if isinstance(error, asyncio.CancelledError):
-                    raise
-                continue
-            now = time.perf_counter()
-            for job, reply in zip(batch, replies, strict=True):
+            batch = [j for j in queue.waiting[:size] if not j.future.done()]
+            del queue.waiting[:size]
+            if batch:
+                await self._answer(batch)
+
+    async def _answer(self, batch: Sequence[_Job]) -> None:
+        """Compute one batch and hand out its replies; what goes wrong goes to those who asked."""
+        try:
+            replies = await self._in_thread(partial(self._reply_now, [j.request for j in batch]))
+        except BaseException as error:
+            for job in batch:
                 if not job.future.done():
-                    job.future.set_result(_with_latency(reply, now - job.asked_at))
+                    job.future.set_exception(error)
+            if not isinstance(error, MultitudesError | RuntimeError):
+                raise
+            return
+        now = time.perf_counter()
+        for job, reply in zip(batch, replies, strict=True):
+            if not job.future.done():
+                job.future.set_result(replace(reply, latency_s=now - job.asked_at))
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
+        self._check_open()
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     @torch.inference_mode()
@@ -124,13 +164,17 @@ class LocalModel:
         out: list[Reply | None] = [None] * len(requests)
         generations, keys, seeds = {}, {}, {}
         for i, request in enumerate(requests):
-            ids, keys[i] = self.template.context_ids(request.messages)
+            try:
+                ids, keys[i] = self.template.context_ids(request.messages)
+            except (ConfigError, TypeError, UnicodeEncodeError) as error:  # lone surrogates have no bytes
+                out[i] = self._fault(request, "refused", f"cannot be written as tokens: {error}")
+                continue
             room = (self._info.context_tokens or 1 << 30) - request.sampling.max_tokens
             if len(ids) > room:
                 out[i] = self._fault(request, "too_long", f"{len(ids)} context tokens, room for {room}")
                 continue
             seeds[i] = self._fresh_seed() if request.seed is None else request.seed
-            steps = sampling.uniforms(seeds[i], request.sampling.max_tokens)
+            steps = sampling.uniforms(seeds[i] % SEED_RANGE, request.sampling.max_tokens)
             generations[i] = Generation(Row(ids, keep=request.keep), request.sampling, steps)
         if generations:
             self.batcher.generate(list(generations.values()), self.template.end_ids)
@@ -142,15 +186,15 @@ class LocalModel:
         if g.bad_step is not None:
             return self._fault(request, "non_finite", f"logits were not finite at step {g.bad_step}")
         text, finish = self.template.decode(g.sampled), g.finish
-        for stop in request.sampling.stop:
-            if stop in text:
-                text, finish = text[: text.index(stop)], "stop"
-        if request.keep and not request.sampling.stop:
+        cut = min((text.index(s) for s in request.sampling.stop if s in text), default=None)
+        if cut is not None:
+            text, finish = text[:cut], "stop"
+        elif request.keep:
             self.template.remember(key, text, g.sampled)
         return Reply(
             text=text,
             finish="stop" if finish == "stop" else "length",
-            usage=Usage(prompt=g.row.n_context, cached=g.row.n_cached, completion=len(g.sampled)),
+            usage=Usage(prompt=g.row.n_context, cached=g.row.n_cached - g.row.n_shared, completion=len(g.sampled)),
             seed=seed,
             seed_status=self._info.seed_status,
             cost_usd=0.0,
@@ -160,7 +204,7 @@ class LocalModel:
             engine=self._info.fingerprint,
         )
 
-    def _fault(self, request: Request, code: Literal["too_long", "non_finite"], detail: str) -> Reply:
+    def _fault(self, request: Request, code: Literal["too_long", "non_finite", "refused"], detail: str) -> Reply:
         fault = ReplyFault(code, detail)
         return Reply(text="", finish="error", seed=request.seed, fault=fault, engine=self._info.fingerprint)
 
@@ -171,9 +215,13 @@ class LocalModel:
     # --- score ----------------------------------------------------------------------------------------------
 
     async def score(self, items: Sequence[ScoreItem]) -> list[Scored]:
-        """Log-probabilities of continuations; sequences that continue one another are computed once."""
+        """Log-probabilities of continuations; sequences that continue one another are computed once.
+
+        Raises:
+            ConfigError: An item that has no tokens to score or does not fit the context; names its index.
+        """
         check_score_items(items)
-        plans = [self._plan(item) for item in items]
+        plans = [self._plan(item, where=f"items[{i}]") for i, item in enumerate(items)]
         order = sorted(range(len(items)), key=lambda i: plans[i][0])
         found: dict[int, Scored] = {}
         for start in range(0, len(order), SCORE_ITEMS):
@@ -181,10 +229,20 @@ class LocalModel:
             found |= await self._in_thread(partial(self._score_now, chunk, plans))
         return [found[i] for i in range(len(items))]
 
-    def _plan(self, item: ScoreItem) -> tuple[list[int], int]:
+    def _plan(self, item: ScoreItem, *, where: str = "item") -> tuple[list[int], int]:
         """All tokens of an item, and how many of them are context."""
-        context, _ = self.template.context_ids(item.context)
-        rest = self.template.continuation_ids(item.continuation, include_end=item.include_end)
+        try:
+            context, _ = self.template.context_ids(item.context)
+            rest = self.template.continuation_ids(item.continuation, include_end=item.include_end)
+        except (TypeError, UnicodeEncodeError) as error:
+            raise ConfigError("cannot be written as tokens", where=where, found=str(error)) from error
+        if not rest:
+            raise ConfigError("the continuation has no tokens", where=where, found=repr(item.continuation))
+        if self._info.context_tokens is not None and len(context) + len(rest) > self._info.context_tokens:
+            raise ConfigError(
+                "does not fit the context", where=where, found=f"{len(context) + len(rest)} tokens",
+                expected=f"at most {self._info.context_tokens}",
+            )  # fmt: skip
         return context + rest, len(context)
 
     @torch.inference_mode()
@@ -206,7 +264,7 @@ class LocalModel:
         for row, logits in self.batcher.logits([row for row, _ in rows]):
             at = {p: k for k, p in enumerate(row.wanted or ())}
             logp = torch.log_softmax(logits, dim=-1)
-            usage = Usage(prompt=len(row.ids), cached=row.n_cached)
+            usage = Usage(prompt=len(row.ids), cached=row.n_cached - row.n_shared)
             for i in members_of[id(row)]:
                 ids, n_context = plans[i]
                 picks = [at[p] for p in range(n_context - 1, len(ids) - 1)]
@@ -224,13 +282,13 @@ class LocalModel:
             One array (len(layers), n_tokens, d_model) float32 per item.
         """
         check_score_items(items)
-        return await self._in_thread(partial(self._read_now, items, layers))
+        plans = [self._plan(item, where=f"items[{i}]") for i, item in enumerate(items)]
+        return await self._in_thread(partial(self._read_now, plans, layers))
 
     @torch.inference_mode()
-    def _read_now(self, items: Sequence[ScoreItem], layers: Sequence[int]) -> list[Any]:
+    def _read_now(self, plans: Sequence[tuple[list[int], int]], layers: Sequence[int]) -> list[Any]:
         out = []
-        for item in items:
-            ids, n_context = self._plan(item)
+        for ids, n_context in plans:
             with read_residual(self.runner, layers) as tap:
                 self.batcher.prefill([Row(ids, wanted=[0], keep=False)])
             n = len(ids)
@@ -238,10 +296,12 @@ class LocalModel:
         return out
 
     async def aclose(self) -> None:
-        """Forget all conversations and stop the thread."""
+        """Finish what is being computed, refuse what waits, forget all conversations and stop the thread."""
+        self._closed = True
+        for queue in self._queues.values():
+            for job in queue.waiting:
+                if not job.future.done():
+                    job.future.set_exception(ModelError("the engine was closed", where=self._info.name))
+            queue.waiting.clear()
+        await asyncio.to_thread(self._thread.shutdown)
         self.batcher.prefixes.clear()
-        self._thread.shutdown(wait=True)
-
-
-def _with_latency(reply: Reply, latency_s: float) -> Reply:
-    return replace(reply, latency_s=latency_s)

@@ -8,8 +8,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from multitudes.core.errors import MissingExtra, ModelError, UnsupportedModel
+from multitudes.core.canonical import content_hash
+from multitudes.core.errors import ConfigError, MissingExtra, ModelError, UnsupportedModel
 from multitudes.models.base import Capabilities
+from multitudes.models.local.embedded import CONVERTER_VERSION, cache_root, publish, sha256_of
 
 DEFAULT_CONTEXT_TOKENS = 8192  # where neither config nor tokenizer names a sane length
 
@@ -30,6 +32,7 @@ def open_local(
     bfloat16 is also slower by orders of magnitude (``benchmarks/engine.py`` measures both).
 
     Raises:
+        ConfigError: An unknown number type.
         MissingExtra: Without the ``local`` extra.
         ModelError: No such folder, or nothing that can be loaded in it.
         UnsupportedModel: A model type or template that this engine does not run.
@@ -49,6 +52,11 @@ def open_local(
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     path = str(folder)
+    number_type = getattr(torch, dtype, None)
+    if not isinstance(number_type, torch.dtype) or not number_type.is_floating_point:
+        raise ConfigError(
+            "unknown number type", where="dtype", found=repr(dtype), expected="float32, bfloat16, float16 or float64"
+        )
     try:
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
         if config.model_type not in SINGLE_MASK | MASK_BY_LAYER:
@@ -58,7 +66,7 @@ def open_local(
                 hint="serve it with an OpenAI-compatible server and use http://HOST/v1#MODEL",
             )  # fmt: skip
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
-        module = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype), trust_remote_code=False)
+        module = AutoModelForCausalLM.from_pretrained(path, dtype=number_type, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise ModelError(
             "no model could be loaded", where=path, found=str(error).strip().splitlines()[0][:300],
@@ -72,12 +80,13 @@ def open_local(
         pack_linears(module)
     runner = Runner(module)
     weights = _weights_hash(Path(path))
+    identity = weights or content_hash([path, getattr(config, "_commit_hash", None), config.to_dict()])
     versions = f"torch {torch.__version__}"
     context = int(getattr(config, "max_position_embeddings", 0) or 0) or DEFAULT_CONTEXT_TOKENS
     info = Capabilities(
         name=name,
         engine="local",
-        fingerprint=f"local:{(weights or path)[:16]}:{dtype}:{module.device.type}:{versions}",
+        fingerprint=f"local:{identity[:16]}:{dtype}:{module.device.type}:{versions}",
         weights_sha256=weights,
         dtype=dtype,
         context_tokens=context,
@@ -97,9 +106,9 @@ def _end_ids(module: Any) -> list[int]:
 
 
 def _weights_hash(folder: Path) -> str | None:
-    """SHA-256 of the weights: from the provenance file where we wrote one, else of the files' own hashes."""
+    """SHA-256 of the weights: noted when we converted them, else of the files' own hashes; None for a hub id."""
     provenance = folder / "PROVENANCE.json"
-    if provenance.is_file():
+    if provenance.is_file() and cache_root() in folder.parents:
         return str(json.loads(provenance.read_text(encoding="utf-8"))["weights_sha256"])
     files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
     if not files:
@@ -119,7 +128,6 @@ def open_gguf(file: Path, *, name: str, **options: Any) -> Any:
         UnsupportedModel: Another architecture or quantisation.
     """
     from multitudes.models.local.convert import convert_gguf
-    from multitudes.models.local.embedded import CONVERTER_VERSION, cache_root, sha256_of
 
     if not file.is_file():
         raise ModelError("no such file", where=str(file))
@@ -134,5 +142,5 @@ def open_gguf(file: Path, *, name: str, **options: Any) -> Any:
             provenance = {"from": file.name, "gguf_sha256": digest,
                           "weights_sha256": sha256_of(staging / "model.safetensors")}  # fmt: skip
             (staging / "PROVENANCE.json").write_text(json.dumps(provenance, indent=1), encoding="utf-8")
-            staging.rename(folder)
+            publish(staging, folder)
     return open_local(folder, name=name, **options)

@@ -32,7 +32,10 @@ class PackedLinear(nn.Module):
 
 
 class _Shared:
-    """One packed product for layers that read the same input; the first of them to be called computes it."""
+    """One packed product for layers that read the same input; the first of them to be called computes it.
+
+    The input must not be changed in place between the calls; the supported families never do.
+    """
 
     def __init__(self, layers: list[nn.Linear]) -> None:
         bias = None if layers[0].bias is None else torch.cat([layer.bias for layer in layers])

@@ -67,7 +67,7 @@ class PrefixCache:
     def __init__(self, budget_bytes: int) -> None:
         self._budget = budget_bytes
         self._entries: OrderedDict[int, Entry] = OrderedDict()
-        self._index: dict[bytes, Entry] = {}
+        self._index: dict[bytes, list[Entry]] = {}  # entries that hold a block, the newest last
         self._evicted: OrderedDict[bytes, None] = OrderedDict()
         self._bytes = 0
         self.evictions = 0
@@ -85,9 +85,10 @@ class PrefixCache:
         """The longest known prefix of ``ids``, at most ``limit`` tokens."""
         keys = block_keys(ids[:limit])
         for i in range(len(keys) - 1, -1, -1):
-            entry = self._index.get(keys[i])
-            if entry is None:
+            owners = self._index.get(keys[i])
+            if not owners:
                 continue
+            entry = owners[-1]
             array = np.asarray(ids[:limit], dtype=np.int32)
             m = min(len(array), len(entry.ids))
             differs = np.flatnonzero(array[:m] != entry.ids[:m])
@@ -112,8 +113,11 @@ class PrefixCache:
         if entry.n_bytes > self._budget:
             return
         entry.blocks = block_keys(entry.ids)
+        if entry.blocks:
+            for known in [e for e in self._index.get(entry.blocks[-1], ()) if np.array_equal(e.ids, entry.ids)]:
+                self.discard(known)
         for key in entry.blocks:
-            self._index[key] = entry
+            self._index.setdefault(key, []).append(entry)
             self._evicted.pop(key, None)
         self._entries[id(entry)] = entry
         self._bytes += entry.n_bytes
@@ -142,7 +146,9 @@ class PrefixCache:
         del self._entries[id(entry)]
         self._bytes -= entry.n_bytes
         for key in entry.blocks:
-            if self._index.get(key) is entry:
+            owners = self._index[key]
+            owners.remove(entry)
+            if not owners:
                 del self._index[key]
                 if forget:
                     self._evicted[key] = None

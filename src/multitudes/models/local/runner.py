@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from multitudes.core.errors import UnsupportedModel
 
-# Model types whose layers are known to take the mask, positions and cache that are built here.
-SINGLE_MASK = frozenset({"llama", "mistral", "gemma", "gpt_neox", "smollm", "granite", "olmo2"})
+# Model types whose layers take the mask, positions and cache that are built here; each one is tested.
+SINGLE_MASK = frozenset({"llama", "mistral", "gemma", "gpt_neox", "olmo2"})
 MASK_BY_LAYER = frozenset({"qwen2", "qwen3", "gemma2", "gemma3_text", "smollm3"})
 HOLE = -1  # position of a slot that holds nothing
 
@@ -85,7 +85,8 @@ class Runner:
     """A causal language model, ready for batches with known keys and values.
 
     Args:
-        module: A ``transformers`` causal language model in eval mode.
+        module: A ``transformers`` causal language model in eval mode. It belongs to the runner from here on: its
+            attention no longer works when the module is called by itself.
 
     Raises:
         UnsupportedModel: A model type whose masks or caches are not known to work here.

@@ -1,19 +1,22 @@
 """A chat template as prefix-preserving pieces, and conversations as token ids.
 
-A template is rendered once per pair of neighbouring roles, around sentinel texts; what stands between two sentinels
-is the *joint* of these roles. A conversation is joint, text, joint, text … so that what was said before keeps its
-tokens when the conversation grows. Joints may hold control tokens; message text never becomes one.
+A template is rendered once, around sentinel texts; what stands between two sentinels is the *joint* of these roles. A
+conversation is joint, text, joint, text … so that what was said before keeps its tokens when the conversation grows.
+Joints may hold control tokens; message text never becomes one.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from multitudes.core.errors import ConfigError, UnsupportedModel
+import numpy as np
+
+from multitudes.core.errors import UnsupportedModel
 from multitudes.models.base import Message
 
 GENERATE = "generate"
@@ -29,51 +32,80 @@ class ChatTemplate:
 
     Attributes:
         end_ids: Tokens that end a turn.
-        has_system: False where the template refuses a system message; its text then opens the first user message.
+        has_system: False where the template has no place of its own for a system message; its text then opens the
+            first user message.
         alternates: True where the template refuses two user messages in a row; they are merged with a blank line.
+
+    Raises:
+        UnsupportedModel: No chat template, or one that cannot be taken apart.
     """
 
     def __init__(self, tokenizer: Any, *, end_ids: Sequence[int]) -> None:
         self._tokenizer = tokenizer
+        self._name = str(getattr(tokenizer, "name_or_path", ""))
         if not getattr(tokenizer, "chat_template", None):
             raise UnsupportedModel(
-                "the model has no chat template", where=str(getattr(tokenizer, "name_or_path", "")),
+                "the model has no chat template", where=self._name,
                 hint="use an instruction-tuned model, or add chat_template.jinja to its folder",
             )  # fmt: skip
-        from tokenizers import Tokenizer
-
-        self._controls = tokenizer.backend_tokenizer
-        self._plain = Tokenizer.from_str(self._controls.to_str())
-        self._plain.encode_special_tokens = True  # "<|im_end|>" in a message is seven characters, not an ending
-        self.has_system = self._accepts(["system", "user"])
-        self.alternates = not self._accepts(["user", "user"])
+        self._controls, self._plain = _two_tokenizers(tokenizer)
+        self._special = {i for i, t in self._controls.get_added_tokens_decoder().items() if t.special}
         self._encode_text = lru_cache(maxsize=4096)(self._encode_plain)
-        self._joint_ids = lru_cache(maxsize=64)(self._encode_joint)
-        closing = self._joint_ids("assistant", "user")
-        self.end_ids = frozenset({*end_ids, *closing[:1]})
+        joints = self._joints_with_system()
+        self.has_system = joints is not None
+        self._joints = joints or self._joints_of(["user", "assistant", "user", "assistant", "user"])
+        if not self._joints:
+            raise UnsupportedModel("the chat template cannot be taken apart", where=self._name)
+        twice = self._joints_of(["user", "user"])
+        self.alternates = "user user" not in twice
+        self._joints |= {k: v for k, v in twice.items() if k == "user user"}
+        self._opens_after_system = "system generate" in self._joints
+        closing = [i for i in self._joints["assistant user"] if i in self._special]
+        ends = [*closing[:1], *end_ids]
+        if not ends:
+            raise UnsupportedModel("nothing says where a turn ends", where=self._name)
+        self._end_id = ends[0]
+        self.end_ids = frozenset(ends)
         self.sampled = SampledTurns()
 
-    def joint(self, before: str, after: str) -> str:
-        """The text between two neighbouring messages; ``""`` is the start, ``"generate"`` the turn to be written.
+    def _joints_with_system(self) -> dict[str, list[int]] | None:
+        """Joints of a template that gives the system message a turn of its own; None for one that does not."""
+        joints = self._joints_of(["system", "user", "assistant", "user", "assistant", "user"])
+        apart = any(i in self._special for i in joints.get("system user", []))
+        return joints | self._joints_of(["system"]) if apart else None
 
-        A turn in the history opens as it opened when it was written, so ``assistant`` here means ``generate``.
+    def _joints_of(self, roles: Sequence[str]) -> dict[str, list[int]]:
+        """Token ids between neighbours, keyed "user assistant"; the start is "", the turn to be written "generate".
+
+        Empty where the template refuses the conversation or moves its messages about. A turn in the history opens
+        as it opened when it was written, so "user assistant" is what stands between a user and a generated turn.
         """
-        return _joint(self._tokenizer, before, GENERATE if after == "assistant" else after)
-
-    def _accepts(self, roles: list[str]) -> bool:
         from jinja2.exceptions import TemplateError
 
+        messages = [{"role": role, "content": _sentinel(i)} for i, role in enumerate(roles)]
         try:
-            text = _render(self._tokenizer, roles, generate=False)
+            text = str(
+                self._tokenizer.apply_chat_template(
+                    messages, tokenize=False, add_generation_prompt=roles[-1] != "assistant", enable_thinking=False
+                )
+            )
         except TemplateError:
-            return False
-        return all(_sentinel(i) in text for i in range(len(roles)))
+            return {}
+        parts: list[str] = []
+        for i in range(len(roles)):
+            before, found, text = text.partition(_sentinel(i))
+            if not found or any(_sentinel(k) in before for k in range(len(roles))):
+                return {}
+            parts.append(before)
+        ids = [list(self._controls.encode(part, add_special_tokens=False).ids) for part in (*parts, text)]
+        joints = {f"{a} {b}": piece for a, b, piece in zip(["", *roles], roles, ids, strict=False)}
+        joints[f"{roles[-1]} {GENERATE}"] = ids[-1]
+        if f"user {GENERATE}" in joints:
+            joints["user assistant"] = joints[f"user {GENERATE}"]
+        return joints
 
     def _encode_plain(self, text: str) -> tuple[int, ...]:
         return tuple(self._plain.encode(text, add_special_tokens=False).ids)
-
-    def _encode_joint(self, before: str, after: str) -> tuple[int, ...]:
-        return tuple(self._controls.encode(self.joint(before, after), add_special_tokens=False).ids)
 
     def normalise(self, messages: Sequence[Message]) -> list[Message]:
         """What the template will be given: always a system message where there can be one, merged where it must."""
@@ -87,17 +119,18 @@ class ChatTemplate:
                     out.insert(0, Message("user", system))
                 else:
                     out[0] = Message("user", system + "\n\n" + out[0].text)
-        if self.alternates:
-            merged: list[Message] = []
-            for message in out:
-                if merged and merged[-1].role == message.role:
-                    merged[-1] = Message(message.role, merged[-1].text + "\n\n" + message.text)
-                else:
-                    merged.append(message)
-            out = merged
-        if not out:
-            raise ConfigError("no message is left to reply to", where="messages")
-        return out
+        merged: list[Message] = []
+        for message in out:
+            last = merged[-1].role if merged else "system" if self.has_system else ""
+            if merged and last == message.role and (message.role == "assistant" or self.alternates):
+                merged[-1] = Message(message.role, merged[-1].text + "\n\n" + message.text)
+                continue
+            if message.role == "assistant" and last != "user":  # it spoke first, and templates want a user before it
+                merged.append(Message("user", ""))
+            merged.append(message)
+        if not merged or (merged[-1].role == "system" and not self._opens_after_system):
+            merged.append(Message("user", ""))
+        return merged
 
     def context_ids(self, messages: Sequence[Message]) -> tuple[list[int], bytes]:
         """Token ids up to the point where the assistant begins to write, and the key of the conversation so far.
@@ -107,25 +140,25 @@ class ChatTemplate:
         ids: list[int] = []
         before, key = "", b""
         for message in self.normalise(messages):
-            joint = self._joint_ids(before, message.role)
-            if before == "assistant" and ids and ids[-1] in self.end_ids and joint[:1] == (ids[-1],):
-                joint = joint[1:]  # the end token was sampled and is already there
+            joint = self._joints[f"{before} {message.role}"]
+            if before == "assistant" and ids and ids[-1] in self.end_ids and ids[-1] in joint:
+                joint = joint[joint.index(ids[-1]) + 1 :]  # the end token was sampled and is already there
             ids += joint
             key = _chain(key, message)
             known = self.sampled.get(key) if message.role == "assistant" else None
             ids += self._encode_text(message.text) if known is None else known
             before = message.role
-        ids += self._joint_ids(before, GENERATE)
+        ids += self._joints[f"{before} {GENERATE}"]
         return ids, key
 
     def continuation_ids(self, text: str, *, include_end: bool) -> list[int]:
         """Token ids of ``text`` as the next assistant message, with the token that ends it where that counts."""
         ids = list(self._encode_text(text))
-        return [*ids, self._joint_ids("assistant", "user")[0]] if include_end else ids
+        return [*ids, self._end_id] if include_end else ids
 
     def remember(self, key: bytes, text: str, ids: Sequence[int]) -> None:
         """Keep the sampled tokens of a reply to the conversation ``key``."""
-        self.sampled.put(_chain(key, Message("assistant", text)), tuple(ids))
+        self.sampled.put(_chain(key, Message("assistant", text)), ids)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of sampled tokens, without control tokens."""
@@ -136,15 +169,16 @@ class SampledTurns:
     """Sampled tokens by the content of the conversation they belong to; the oldest are forgotten first."""
 
     def __init__(self) -> None:
-        self._ids: OrderedDict[bytes, tuple[int, ...]] = OrderedDict()
+        self._ids: OrderedDict[bytes, bytes] = OrderedDict()
 
-    def get(self, key: bytes) -> tuple[int, ...] | None:
+    def get(self, key: bytes) -> list[int] | None:
         """The tokens, if they are still known."""
-        return self._ids.get(key)
+        found = self._ids.get(key)
+        return None if found is None else np.frombuffer(found, dtype=np.int32).tolist()
 
-    def put(self, key: bytes, ids: tuple[int, ...]) -> None:
+    def put(self, key: bytes, ids: Sequence[int]) -> None:
         """Keep the tokens of one turn."""
-        self._ids[key] = ids
+        self._ids[key] = np.asarray(ids, dtype=np.int32).tobytes()
         if len(self._ids) > _REMEMBERED:
             self._ids.popitem(last=False)
 
@@ -154,28 +188,20 @@ def _chain(key: bytes, message: Message) -> bytes:
     return hashlib.blake2b(key + message.role.encode() + b"\0" + text, digest_size=16).digest()
 
 
-def _render(tokenizer: Any, roles: Sequence[str], *, generate: bool) -> str:
-    messages = [{"role": role, "content": _sentinel(i)} for i, role in enumerate(roles)]
-    return str(
-        tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=generate, enable_thinking=False)
-    )
+def _two_tokenizers(tokenizer: Any) -> tuple[Any, Any]:
+    """One tokenizer for joints, which hold control tokens, and one for message text, in which nothing is one.
 
+    Neither cuts or pads. For text, added tokens that are not marked special (such as thought tags) count as special
+    too, so that they are read as the characters they are written with.
+    """
+    from tokenizers import Tokenizer
 
-@lru_cache(maxsize=256)
-def _joint(tokenizer: Any, before: str, after: str) -> str:
-    """Text between sentinels of two neighbouring roles, in the shortest conversation that holds both."""
-    lead = {"": [], "system": ["system"], "user": ["system", "user"], "assistant": ["system", "user", "assistant"]}
-    roles = list(lead[before])
-    from jinja2.exceptions import TemplateError
-
-    try:
-        _render(tokenizer, ["system", "user"], generate=False)
-    except TemplateError:
-        roles = [r for r in roles if r != "system"]
-    generate = after == GENERATE
-    shown = roles if generate else [*roles, after]
-    if before == "" and after == "user" and not generate:
-        shown = ["user"]
-    text = _render(tokenizer, shown, generate=generate)
-    start = text.index(_sentinel(len(roles) - 1)) + len(_sentinel(len(roles) - 1)) if roles else 0
-    return text[start:] if generate else text[start : text.index(_sentinel(len(roles)))]
+    controls = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    content = json.loads(controls.to_str())
+    content["added_tokens"] = [{**token, "special": True} for token in content["added_tokens"]]
+    plain = Tokenizer.from_str(json.dumps(content))
+    plain.encode_special_tokens = True
+    for each in (controls, plain):
+        each.no_truncation()
+        each.no_padding()
+    return controls, plain

@@ -14,7 +14,9 @@ from multitudes.models.local.engine import LocalModel
 from multitudes.models.local.runner import Runner
 from multitudes.models.local.template import ChatTemplate
 
-Family = Literal["llama", "qwen2", "qwen3", "gemma2", "gemma3_text", "gpt_neox", "mistral"]
+Family = Literal[
+    "llama", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "gpt_neox", "mistral", "olmo2", "smollm3"
+]  # fmt: skip
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
