@@ -15,9 +15,12 @@ process, interleaved per workload, with the same number of threads.
 import argparse
 import asyncio
 import statistics
+import subprocess
+import sys
 from typing import Any
 
 import torch
+from transformers.utils import logging
 
 from _common import Timer, finish, machine, peak_rss_mib
 from multitudes.core.records import Turn
@@ -36,10 +39,11 @@ TOWNS = ("Porto", "Leeds", "Turin", "Gdansk", "Malmo", "Graz", "Cork", "Basel")
 def prompt(i: int, side: str) -> str:
     """A persona prompt of 60 to 120 tokens."""
     job, town = JOBS[i % 8], TOWNS[(i * 3 + i // 8) % 8]
+    now = "calling about a lost parcel" if side == "user" else "on the phone of a small post office"
     habit = "You like long walks, strong tea and short answers. " * (1 + i % 3)
     return (
         f"You are a {job} from {town}, {30 + i} years old, and you have lived there for {i + 2} years with a dog. "
-        f"{habit}You are {'calling about a lost parcel' if side == 'user' else 'on the phone of a small post office'}. "
+        f"{habit}You are {now}. "
         "Speak in one or two short everyday sentences and say what you think."
     )
 
@@ -178,7 +182,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=1, help="interleaved rounds; the median is reported")
     parser.add_argument("--only", choices=("W6", "W60"), help="one workload")
+    parser.add_argument("--memory", action="store_true", help="only run W6 and print the peak memory in MiB")
     args, at = parser.parse_args(), machine()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    if args.memory:
+        asyncio.run(ours(open_local(require("smollm2"), name="smollm2"), 32, 6))
+        print(round(peak_rss_mib()))
+        return
     peak, peak_bf16 = matmul_peak(torch.float32), matmul_peak(torch.bfloat16)
     print(f"matrix product peak: float32 {peak:.0f} GFLOP/s, bfloat16 {peak_bf16:.1f} GFLOP/s")
     steps = what_pays()
@@ -212,7 +223,7 @@ def main() -> None:
         print(f"decode {mid['decode_tps']:.0f} tokens/s = {share:.0%} of the float32 peak (attention not counted)")
         worst = max(gaps, default=0.0)
         print(
-            f"{mid['compared']:.0f} messages compared, {len(gaps)} differ; logit gaps there: {[f'{g:.1e}' for g in gaps]}"
+            f"{mid['compared']:.0f} messages compared, {len(gaps)} differ; logit gaps: {[f'{g:.0e}' for g in gaps]}"
         )
         figures[name] = {
             "b_over_ours": round(mid["b_cpu"] / mid["ours_cpu"], 2), "ours_cpu_s": round(mid["ours_cpu"], 1),
@@ -227,7 +238,9 @@ def main() -> None:
         else:
             holds &= mid["b_cpu"] >= 5 * mid["ours_cpu"]
         holds &= worst < TIE
-    figures["rss_mib"] = round(peak_rss_mib())
+    alone = subprocess.run([sys.executable, __file__, "--memory"], check=True, capture_output=True, text=True)
+    figures["w6_peak_rss_mib"] = int(alone.stdout.split()[-1])
+    print(f"\npeak memory of a process that only runs our W6: {figures['w6_peak_rss_mib']} MiB")
     goal = "W6: 3 x A, 1.5 x B; W60: 5 x B; equal greedy tokens (CPU-seconds)"
     finish("engine", figures, goal, holds, at)
 

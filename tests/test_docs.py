@@ -212,6 +212,8 @@ def cli_page() -> str:
         "",
         "Written by `tests/test_docs.py` from the commands themselves; do not edit.",
         "",
+        "Every command has `--help`; `--version` stands alone.",
+        "",
         "Exit codes: 0 done, 1 something failed, 2 the call or a file cannot be used as written, 130 interrupted.",
     ]
     for path, command in LEAVES.items():
@@ -241,22 +243,18 @@ def default_of(parameter: Any) -> str:
 
 def key_table() -> str:
     """Every key of a study file, from ``multitudes study --explain``."""
-    tables = {"": ["### Top level"]}
-    current = inner = ""
+    tables = [["### Top level"]]
     for line in explain().splitlines()[1:]:
-        nested = line.startswith("# ")  # a table that may stand in the place of a text
         text, _, meaning = line.removeprefix("# ").partition("    # ")
         if text.startswith("["):
-            head = text.strip("[]")
-            current, inner = (current, head) if nested else (head, inner)
-            tables[head] = [f"### {text}", "", meaning.rstrip(".") + "."]
+            tables.append([f"### {text}", "", meaning.rstrip(".") + "."])
         elif text:
-            rows = tables[inner if nested else current]
+            rows = tables[-1]
             if not rows[-1].startswith("|"):
                 rows += ["", "| key | default | meaning |", "|---|---|---|"]
             key, _, value = text.partition(" = ")
-            rows.append(f"| `{key}` | {'' if value == '…' else f'`{value}`'} | {cell(meaning)} |")
-    return "\n\n".join("\n".join(rows) for rows in tables.values())
+            rows.append(f"| `{key}` | {'' if value == '...' else f'`{value}`'} | {cell(meaning)} |")
+    return "\n\n".join("\n".join(rows) for rows in tables)
 
 
 def with_part(text: str, part: str) -> str:

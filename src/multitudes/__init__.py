@@ -20,6 +20,7 @@ _WHERE = {
     "study": "multitudes.api",
     "open_run": "multitudes.study.data",
     "compare": "multitudes.study.compare",
+    "run_sync": "multitudes.core.loop",
     "load_population": "multitudes.personas.sources",
     "load_questionnaire": "multitudes.personas.questionnaires",
     "read_transcripts": "multitudes.simulate.transcripts",
@@ -39,7 +40,10 @@ __all__ = sorted(_WHERE)
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    import inspect
+
     from multitudes.api import converse, measure, populate, study, survey
+    from multitudes.core.loop import run_sync
     from multitudes.core.records import (
         Answer,
         Conversation,
@@ -64,11 +68,27 @@ if TYPE_CHECKING:
 
 
 class _CallableFolder(ModuleType):
-    """A folder that bears the name of a call: ``mt.measure(...)`` works, and so does ``import multitudes.measure.stats``."""
+    """A folder that bears the name of a call: ``mt.measure(...)`` and ``import multitudes.measure.x`` both work."""
+
+    def _call(self) -> Any:
+        name = self.__name__.rpartition(".")[2]
+        return getattr(importlib.import_module(_WHERE[name]), name)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        name = self.__name__.rpartition(".")[2]
-        return getattr(importlib.import_module(_WHERE[name]), name)(*args, **kwargs)
+        return self._call()(*args, **kwargs)
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        import inspect
+
+        return inspect.signature(self._call())
+
+    @property
+    def __doc__(self) -> str:  # type: ignore[override]
+        """Of the call, its signature first: ``help`` takes this for a module and would not show one."""
+        import inspect
+
+        return f"{self._call().__name__}{self.__signature__}\n\n{inspect.getdoc(self._call())}"
 
 
 class _Package(ModuleType):

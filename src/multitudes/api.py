@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from multitudes.core.errors import ConfigError, did_you_mean
 from multitudes.core.loop import run_sync
@@ -15,8 +16,8 @@ from multitudes.personas.generators import get_generator
 from multitudes.personas.questionnaires import load_questionnaire
 from multitudes.personas.render import render
 from multitudes.simulate.conversation import Rules, Talk, hold_all
-from multitudes.simulate.survey import Ask, SurveyRules, ask_all, mode_of
-from multitudes.simulate.targets import FunctionTarget, ModelTarget, Target
+from multitudes.simulate.survey import Ask, By, SurveyRules, ask_all, mode_of
+from multitudes.simulate.targets import FunctionTarget, HttpTarget, ModelTarget, Target
 from multitudes.study.data import RunData
 from multitudes.study.evidence import likelihoods, text_key
 from multitudes.study.gauges import Material, read_gauge
@@ -42,14 +43,15 @@ def populate(
         dimensions: The axes they differ on.
         n: How many.
         writer: Model that writes the descriptions; without one they come from templates.
-        generator: Name of a generator; ``sobol`` with a writer, else ``template``.
+        generator: Name of a generator; ``sobol-or-template`` with a writer, else ``template``.
         seed: Root of every draw.
 
     >>> axes = [Dimension(id="patience", name="Patience", low="hangs up at once", high="waits calmly")]
     >>> len(populate("Callers of a help line.", dimensions=axes, n=3, seed=7))
     3
     """
-    maker = get_generator(generator or ("sobol" if writer else "template"))
+    _refuse_name(writer, "writer")
+    maker = get_generator(generator or ("sobol-or-template" if writer else "template"))
     return run_sync(maker.generate(context, list(dimensions), n, llm=writer, seed=seed))
 
 
@@ -84,6 +86,8 @@ def converse(
     >>> [len(t.turns) for t in talks]
     [4, 4]
     """
+    _refuse_name(simulator, "simulator")
+    spoken = _target(target, target_sampling or Sampling(temperature=0.7, max_tokens=120))
     rules = Rules(turns=turns, sampling=sampling or Sampling(max_tokens=60))
     talks = [
         Talk(
@@ -99,14 +103,27 @@ def converse(
     ]
 
     async def hold() -> list[Conversation]:
-        spoken = _target(target, target_sampling or Sampling(temperature=0.7, max_tokens=120))
-        return [c async for c in hold_all(talks, simulator=simulator, target=spoken, rules=rules)]
+        try:
+            return [c async for c in hold_all(talks, simulator=simulator, target=spoken, rules=rules)]
+        finally:
+            if isinstance(spoken, HttpTarget):
+                await spoken.aclose()
 
     order = {t.id: i for i, t in enumerate(talks)}
     return sorted(run_sync(hold()), key=lambda c: order[c.id])
 
 
+def _refuse_name(model: Any, where: str) -> None:
+    """A model is an object; its name is what ``load`` takes."""
+    if isinstance(model, str):
+        raise ConfigError(
+            "the name of a model is not the model", where=where, found=repr(model), expected="a ChatModel",
+            hint=f"mt.load({json.dumps(model)})",
+        )  # fmt: skip
+
+
 def _target(target: Any, sampling: Sampling) -> Target:
+    _refuse_name(target, "target")
     if hasattr(target, "info"):
         return ModelTarget(target, sampling)
     if hasattr(target, "reply"):
@@ -125,11 +142,22 @@ def survey(
     questionnaire: Questionnaire | str | Path,
     *,
     model: ChatModel,
-    by: str = "letters",
+    by: By = "letters",
     runs: int = 2,
     seed: int = 0,
 ) -> list[Answer]:
     """Every person answers every item: exact distributions where the engine has them, else ``runs`` parsed replies.
+
+    Args:
+        people: Who.
+        questionnaire: What they are asked: the id of a shipped one, a TOML file, or the record.
+        model: Model that plays them.
+        by: ``letters`` or ``words``; words suit small models.
+        runs: Sampled answers per person and item; exact distributions need one.
+        seed: Root of every draw.
+
+    Raises:
+        ConfigError: An unknown ``by``, with the near ones.
 
     >>> from multitudes.models.fake import TableModel
     >>> axes = [Dimension(id="patience", name="Patience", low="hangs up at once", high="waits calmly")]
@@ -138,6 +166,12 @@ def survey(
     ('exact', 1.0)
     """
     asked = questionnaire if isinstance(questionnaire, Questionnaire) else load_questionnaire(questionnaire)
+    _refuse_name(model, "model")
+    if by not in get_args(By):
+        raise ConfigError(
+            "unknown way to answer", where="by", found=repr(by), expected=" or ".join(get_args(By)),
+            hint=did_you_mean(by, get_args(By)),
+        )  # fmt: skip
     mode = mode_of(model)
     asks = [
         Ask(f"{p.id}.{item.id}.{run}", p, render(p, context=people.context), item, run)
@@ -145,13 +179,13 @@ def survey(
         for item in asked.items
         for run in range(1 if mode == "exact" else runs)
     ]
-    rules = SurveyRules(mode=mode, by="words" if by == "words" else "letters", runs=runs)
+    rules = SurveyRules(mode=mode, by=by, runs=runs)
     return run_sync(ask_all(asks, asked, model=model, root=f"survey:{seed}", rules=rules))
 
 
 def measure(
     conversations: Sequence[Conversation] = (),
-    gauges: Sequence[str] = ("leak", "diversity"),
+    gauges: str | Sequence[str] = ("leak", "diversity"),
     *,
     answers: Sequence[Answer] = (),
     people: Population | None = None,
@@ -166,7 +200,8 @@ def measure(
 
     Args:
         conversations: For leak, listener and diversity.
-        gauges: Any of leak, listener, coverage, variance, diversity. One without material says so in its reading.
+        gauges: One or more of leak, listener, coverage, variance, diversity. One without material says so in its
+            reading.
         answers: For coverage and variance.
         people: Who they are; needed by listener and coverage.
         questionnaire: What the answers are about; needed by coverage.
@@ -179,12 +214,14 @@ def measure(
     Raises:
         ConfigError: Unknown gauge, with the near ones.
     """
-    for name in gauges:
+    names = (gauges,) if isinstance(gauges, str) else gauges
+    _refuse_name(listener, "listener")
+    for name in names:
         if name not in GAUGES:
             raise ConfigError("unknown gauge", where="gauges", found=repr(name), hint=did_you_mean(name, GAUGES))
     asked = load_questionnaire(questionnaire) if isinstance(questionnaire, str | Path) else questionnaire
     evidence: dict[str, Any] = {}
-    if "listener" in gauges and listener is not None and people is not None:
+    if "listener" in names and listener is not None and people is not None:
 
         async def collect() -> None:
             goals = {s.id: s.goal for s in scenarios}
@@ -203,7 +240,7 @@ def measure(
         conversations=tuple(conversations), answers=tuple(answers), population=people, questionnaire=asked,
         likelihoods=evidence, vectors=vectors, encoder=encoder.name if encoder else "", seed=seed,
     )  # fmt: skip
-    return [read_gauge(name, material) for name in gauges]
+    return [read_gauge(name, material) for name in names]
 
 
 def study(file: str | Path | StudySpec, out: str | Path | None = None) -> RunData:

@@ -5,7 +5,7 @@ import pytest
 from multitudes.core.errors import ConfigError
 from multitudes.core.records import Usage
 from multitudes.models.budget import Budget, Prices
-from multitudes.models.limits import Limiter, Limits
+from multitudes.models.limits import START_IN_FLIGHT, Limiter, Limits
 from multitudes.models.retry import Clock, RetryPolicy, TryFailed, parse_retry_after
 
 NEED = Usage(prompt=10, completion=10)
@@ -155,7 +155,7 @@ async def _overload(limiter):
 
 
 def test_a_full_window_of_successes_adds_one_place():
-    limiter = Limiter()
+    limiter = Limiter(start=8)
     assert succeed(limiter, 7) == 8
     assert succeed(limiter, 1) == 9
     assert succeed(limiter, 8) == 9
@@ -163,7 +163,7 @@ def test_a_full_window_of_successes_adds_one_place():
 
 
 def test_a_slow_window_adds_nothing():
-    limiter = Limiter()
+    limiter = Limiter(start=8)
     assert succeed(limiter, 8, latency_s=1.0) == 9
     assert succeed(limiter, 9, latency_s=2.0) == 9  # not below twice the best
     assert succeed(limiter, 9, latency_s=1.9) == 10
@@ -179,7 +179,7 @@ def test_p95_forgives_one_in_twenty_but_not_two():
 
 
 def test_a_failure_starts_the_window_over():
-    limiter = Limiter()
+    limiter = Limiter(start=8)
     succeed(limiter, 7)
     asyncio.run(_fail(limiter))
     assert succeed(limiter, 7) == 8
@@ -191,13 +191,13 @@ async def _fail(limiter):
 
 
 def test_overload_halves_down_to_one():
-    limiter = Limiter()
+    limiter = Limiter(start=8)
     assert [overload(limiter) for _ in range(5)] == [4, 2, 1, 1, 1]
 
 
 def test_a_burst_of_refusals_is_one_event():
     async def go():
-        limiter = Limiter()
+        limiter = Limiter(start=8)
         tickets = [await limiter.acquire() for _ in range(8)]
         for ticket in tickets:
             limiter.release(ticket, overloaded=True)
@@ -209,6 +209,7 @@ def test_a_burst_of_refusals_is_one_event():
 def test_the_cap_holds():
     assert succeed(Limiter(start=8, cap=9), 200) == 9
     assert Limiter(cap=3).limit == 3
+    assert Limiter().limit == START_IN_FLIGHT
     with pytest.raises(ConfigError):
         Limiter(cap=0)
 

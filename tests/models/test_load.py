@@ -135,6 +135,16 @@ def test_a_gguf_file_that_is_not_there(tmp_path):
         load(f"gguf:{tmp_path / 'none.gguf'}")
 
 
+@pytest.mark.parametrize("name", ["nowhere", "./nowhere/at-all", "../nowhere", "~/nowhere", "/nowhere/at-all"])
+def test_a_folder_that_is_not_there_is_told_without_asking_a_hub(name, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "multitudes.models.local.open", None)  # whoever imports it fails
+    with pytest.raises(ModelError, match="no such folder"):
+        load(f"hf:{name}")
+    with pytest.raises(ImportError):
+        load("hf:owner/name")
+
+
 # --- endpoints -------------------------------------------------------------------------------------------------
 
 

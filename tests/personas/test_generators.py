@@ -169,6 +169,7 @@ def test_shortfall_carries_the_people_who_were_written():
     assert set(error.value.reasons) == {i for i, p in enumerate(full.personas) if p.name >= "M"}
     assert all("assistant_voice" in r for r in error.value.reasons.values())
     assert "could not be written" in str(error.value)
+    assert "'sobol-or-template'" in str(error.value)
 
 
 def _name(messages):
@@ -177,7 +178,8 @@ def _name(messages):
 
 def test_fallback_is_written_at_the_same_placement_and_marked():
     model = scripted(lambda messages, seed: GOOD_TEXT if _name(messages) < "M" else "")
-    people = make("sobol", 12, llm=model, writer="model_or_template")
+    people = make("sobol-or-template", 12, llm=model)
+    assert people.generator == "sobol-or-template"
     template = make("template", 12)
     assert len(people) == 12
     for person, twin in zip(people.personas, template.personas, strict=True):
@@ -217,7 +219,7 @@ def _letters(seed):
 
 
 def test_writers_without_a_model_and_unknown_writers_are_refused():
-    for name in ("sobol", "iid", "naive"):
+    for name in ("sobol", "sobol-or-template", "iid", "naive"):
         with pytest.raises(ConfigError, match="needs a model"):
             make(name, 2)
     with pytest.raises(ConfigError, match="unknown writer"):
@@ -281,7 +283,7 @@ def test_naive_with_too_few_paragraphs_falls_short():
 
 
 def test_registry_names_near_ones_and_options():
-    assert set(generator_names()) >= {"sobol", "template", "iid", "naive"}
+    assert set(generator_names()) >= {"sobol", "sobol-or-template", "template", "iid", "naive"}
     with pytest.raises(ConfigError, match="did you mean 'sobol'"):
         get_generator("soboll")
     with pytest.raises(ConfigError, match="cannot be made"):

@@ -1,5 +1,7 @@
 import asyncio
+import contextlib
 import json
+import sys
 import time
 
 import pytest
@@ -9,7 +11,7 @@ from multitudes.core.errors import ConfigError
 from multitudes.core.loop import run_sync
 from multitudes.models.base import Message, Reply, ReplyFault, Sampling
 from multitudes.models.fake import scripted
-from multitudes.simulate.targets import FunctionTarget, HttpTarget, ModelTarget, function_target
+from multitudes.simulate.targets import MAX_REPLY_BYTES, FunctionTarget, HttpTarget, ModelTarget, function_target
 
 TALK = (
     Message("system", "You are a bank."),
@@ -127,6 +129,16 @@ def test_a_wrong_path_is_told_with_the_form_it_should_have(path):
         function_target(path)
 
 
+def test_a_module_in_a_folder_is_found_and_the_path_is_as_before(tmp_path, monkeypatch):
+    before = list(sys.path)
+    with pytest.raises(ConfigError, match="no_such_bot"):
+        function_target("no_such_bot:answer", folder=tmp_path)
+    (tmp_path / "beside_bot.py").write_text("def answer(messages):\n    return 'from beside'\n")
+    monkeypatch.delitem(sys.modules, "beside_bot", raising=False)
+    assert ask(function_target("beside_bot:answer", folder=tmp_path)).text == "from beside"
+    assert sys.path == before
+
+
 # --- an HTTP endpoint
 
 
@@ -134,7 +146,7 @@ class Server:
     """Answers each path in its own way, and keeps what it was sent."""
 
     def __init__(self):
-        self.seen = []
+        self.seen, self.peers = [], set()
 
     async def __aenter__(self):
         app = web.Application()
@@ -150,6 +162,7 @@ class Server:
 
     async def _answer(self, http):
         kind = http.match_info["kind"]
+        self.peers.add(http.transport.get_extra_info("peername"))
         self.seen.append({"method": http.method, "headers": dict(http.headers), "body": await http.json()})
         if kind == "hang":
             await asyncio.Event().wait()
@@ -164,15 +177,28 @@ class Server:
             "moved": "",
         }
         status = {"error": 500, "moved": 302}.get(kind, 200)
-        headers = {"Location": "/ok"} if kind == "moved" else {}
+        if kind == "endless":
+            return await self._endless(http)
+        headers = {"Location": "/ok"} if kind == "moved" else {"Set-Cookie": "who=first"}
         return web.Response(text=bodies[kind], status=status, headers=headers)
+
+    async def _endless(self, http):
+        response = web.StreamResponse()
+        await response.prepare(http)
+        with contextlib.suppress(ConnectionError):
+            for _ in range(MAX_REPLY_BYTES // 2**20 + 2):
+                await response.write(b"x" * 2**20)
+        return response
 
 
 def over_http(kind, **fields):
     async def go():
         async with Server() as server:
             target = HttpTarget(url=f"{server.url}/{kind}", **fields)
-            return await target.reply(TALK, seed=1, conversation_id="abc"), server.seen
+            try:
+                return await target.reply(TALK, seed=1, conversation_id="abc"), server.seen
+            finally:
+                await target.aclose()
 
     return run_sync(go())
 
@@ -210,6 +236,27 @@ def test_what_an_endpoint_does_wrong_is_a_fault_with_its_reason(kind, detail):
     assert (reply.text, reply.fault.code) == ("", "refused")
     assert detail in reply.fault.detail
     assert len(seen) == 1  # a redirect is not followed
+
+
+def test_calls_share_connections_and_no_cookies_until_the_target_is_closed():
+    async def go():
+        async with Server() as server:
+            target = HttpTarget(url=f"{server.url}/ok")
+            for _ in range(3):
+                assert (await target.reply(TALK, seed=1, conversation_id="abc")).text == "hello"
+            assert len(server.peers) == 1
+            await target.aclose()
+            assert (await target.reply(TALK, seed=1, conversation_id="abc")).text == "hello"
+            assert len(server.peers) == 2
+            await target.aclose()
+            return server.seen
+
+    assert not any("Cookie" in call["headers"] for call in run_sync(go()))
+
+
+def test_an_endless_answer_is_a_fault():
+    reply, _ = over_http("endless")
+    assert reply.fault.detail == "an answer of more than 4,194,304 bytes"
 
 
 def test_nobody_there_is_a_fault():

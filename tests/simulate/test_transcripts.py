@@ -17,7 +17,8 @@ def chat(*said, **fields):
     return {"messages": [{"role": r, "content": t} for r, t in said], **fields}
 
 
-TALK = chat(("user", "hi"), ("assistant", "hello"), id="d1")
+TALK_SAID = (("user", "hi"), ("assistant", "hello"))
+TALK = chat(*TALK_SAID, id="d1")
 PAIR = chat(("A", "hi"), ("B", "hello"), ("A", "bye"), id="d2")
 
 
@@ -83,6 +84,14 @@ def test_system_and_tool_messages_are_kept_aside(write):
     assert said(talk) == [("user", "hi"), ("target", "yes")]
     assert [a["role"] for a in talk.meta["aside"]] == ["system", "tool"]
     assert talk.id == "talks-000000"
+
+
+def test_an_exported_conversation_keeps_who_where_and_which_run(write):
+    exported = chat(*TALK_SAID, id="c1", persona_id="p7", scenario_id="card", replicate=2, fault=None)
+    odd = chat(("user", "yo"), ("assistant", "hello"), id="c2", scenario_id=5, replicate="second")
+    first, second = read_transcripts(write(exported, odd)).conversations
+    assert (first.persona_id, first.cluster, first.scenario_id, first.replicate) == ("p7", "p7", "card", 2)
+    assert (second.persona_id, second.cluster, second.scenario_id, second.replicate) == (None, "c2", None, 0)
 
 
 def test_parts_of_text_are_joined(write):

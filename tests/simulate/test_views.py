@@ -1,5 +1,3 @@
-from itertools import pairwise
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +5,7 @@ from hypothesis import strategies as st
 from multitudes.core.records import Draw, Speaker, Turn
 from multitudes.models.base import Message, ReplyFault, check_messages
 from multitudes.simulate.faults import attribute, stop_reason
-from multitudes.simulate.views import CUE, merge_alternating, view
+from multitudes.simulate.views import CUE, view
 
 CANARY = "canary-4711"
 
@@ -109,17 +107,6 @@ def test_whoever_is_next_can_be_asked(talk, speaker):
     if talk and talk[-1].speaker == speaker:
         talk = (*talk, Turn(speaker=other(speaker), text="and?"))
     check_messages(view(talk, speaker), where="view")
-
-
-@given(turns(), sides)
-def test_merging_alternates_and_loses_no_text(talk, speaker):
-    messages = view(talk, speaker)
-    merged = merge_alternating(messages)
-    roles = [m.role for m in merged.messages]
-    assert all(a != b for a, b in pairwise(roles))
-    assert merged.merged == len(messages) - len(merged.messages)
-    assert "\n\n".join(m.text for m in merged.messages) == "\n\n".join(m.text for m in messages)
-    assert merge_alternating(merged.messages) == merged._replace(merged=0)
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def test_a_run_and_itself_again_do_not_differ(tmp_path, small, run):
     spec = small(measure={"gauges": gauges}, conversation={"guards": ["empty"]})
     for name in "ab":
         run(spec, tmp_path / name, voices=voices(FakeModel("fake:people", leaks_and_answers)))
-    found = compare(tmp_path / "a", tmp_path / "b")
+    found = compare(str(tmp_path / "a"), str(tmp_path / "b"))
     assert len(found.changes) > 5
     assert {c.difference for c in found.changes} == {0.0}
     assert {c.verdict for c in found.changes} <= {"no clear change", "no interval"}
@@ -81,6 +81,13 @@ def test_a_planted_leak_is_worse_and_its_cure_is_better(tmp_path, talks, run):
     assert (worse.a, worse.b) == (0.0, pytest.approx(0.5, abs=0.2))
     assert worse.low > 0
     assert (better.low, better.high) == pytest.approx((-worse.high, -worse.low))
+
+
+def test_people_who_are_all_alike_give_no_interval(tmp_path, talks, run):
+    run(talks(), tmp_path / "never", voices=voices(Leaking(0.0)))
+    run(talks(), tmp_path / "always", voices=voices(Leaking(1.0)))
+    found = change_of(compare(tmp_path / "never", tmp_path / "always"), "leak", "rate")
+    assert (found.difference, found.low, found.high, found.verdict) == (1.0, None, None, "no interval")
 
 
 def by_hand(a, b):

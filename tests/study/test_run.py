@@ -477,3 +477,23 @@ def test_every_model_is_loaded_once(small, monkeypatch):
     )
     assert loaded == ["fake:people", "fake:table"]
     assert found.simulator is found.writer is found.target.model
+
+
+def test_a_target_is_closed_at_the_end(tmp_path, small, run):
+    class Closes(ModelTarget):
+        closed = 0
+
+        async def aclose(self):
+            self.closed += 1
+
+    target = Closes(echo(), Sampling())
+    run(small(), tmp_path, voices=Voices(people(), target, people(), None))
+    assert target.closed == 1
+
+
+def test_a_target_beside_the_study_file_is_found(tmp_path, small, run):
+    (tmp_path / "bot_beside_a_study.py").write_text("def answer(messages):\n    return 'Nobody is here.'\n")
+    spec = small(models={"target": "python:bot_beside_a_study:answer"}, survey=None)
+    data = run(spec, tmp_path / "run", base=tmp_path)
+    assert {t.text for c in data.conversations for t in c.turns if t.speaker == "target"} == {"Nobody is here."}
+    assert open_run(str(tmp_path / "run")).folder == tmp_path / "run"

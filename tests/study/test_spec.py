@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from multitudes.core.errors import ConfigError
 from multitudes.core.loop import run_sync
 from multitudes.study.run import run_study
-from multitudes.study.spec import StudySpec, explain, read_study
+from multitudes.study.spec import PLACING, StudySpec, TargetSpec, explain, read_study
 
 GOOD = """\
 schema = 1
@@ -15,7 +15,7 @@ name = "bank"
 
 [population]
 n = 3
-
+generator = "iid"
 [models]
 simulator = "fake:people"
 target = "fake:echo"
@@ -64,8 +64,15 @@ def test_a_good_file_is_read(tmp_path):
         (("turns = 2", "turns = 2.5"), ["FILE:12: conversation.turns", "integer", "found 2.5"]),
         (('name = "bank"', "name = 5"), ["FILE:2: name", "string", "found 5"]),
         (("n = 3", "n = [3]"), ["FILE:5: population.n", "found [3]"]),
-        (("[population]\nn = 3", 'population = "file.csv"'), ["FILE:4: population", "found 'file.csv'"]),
+        ((GOOD[GOOD.index("[pop") : GOOD.index("[models]")], "population = 'file.csv'\n"),
+         ["FILE:4: population", "found 'file.csv'"]),
         (('target = "fake:echo"', "target = 7"), ["FILE:9: models.target", "string", "found 7"]),
+        (("turns = 2", 'turns = "4"'), ["FILE:12: conversation.turns", "integer", "found '4'"]),
+        (("turns = 2", "turns = true"), ["FILE:12: conversation.turns", "integer", "found True"]),
+        (("turns = 2", "top_p = true"), ["FILE:12: conversation.top_p", "number", "found True"]),
+        (("turns = 2", 'top_p = "0.9"'), ["FILE:12: conversation.top_p", "number", "found '0.9'"]),
+        (("turns = 2", "target_last = 1"), ["FILE:12: conversation.target_last", "boolean", "found 1"]),
+        (("schema = 1", "schema = true"), ["FILE:1: schema", "found True"]),
         # out of range
         (("turns = 2", "turns = 0"), ["FILE:12: conversation.turns", "greater than or equal to 1", "found 0"]),
         (("turns = 2", "temperature = nan"), ["FILE:12: conversation.temperature"]),
@@ -139,6 +146,18 @@ def test_what_only_shows_on_starting_leaves_the_folder_free_for_the_mended_study
     assert len(run_sync(run_study(small(), tmp_path / "run")).conversations) == 8
 
 
+@pytest.mark.parametrize("generator", PLACING)
+def test_generators_that_place_people_need_dimensions(tmp_path, generator):
+    message = problems_of(tmp_path, GOOD.replace('"iid"', f'"{generator}"'))
+    assert f"the generator '{generator}' places people" in message
+
+
+def test_whole_numbers_may_stand_for_others_and_arrays_for_tuples(tmp_path):
+    (tmp_path / "study.toml").write_text(GOOD.replace("turns = 2", 'temperature = 1\nguards = ["echo"]'))
+    talk = read_study(tmp_path / "study.toml").conversation
+    assert (talk.temperature, talk.guards) == (1.0, ("echo",))
+
+
 # --- what a study file may say
 
 
@@ -165,8 +184,7 @@ def test_explain_mentions_every_key_with_a_meaning():
 
 
 def test_what_explain_prints_is_toml_with_the_true_defaults():
-    text = "\n".join(line for line in explain().splitlines() if "…" not in line)
-    raw = tomllib.loads(text)
+    raw = tomllib.loads(explain())
     for table in ("population", "conversation", "models", "measure"):
         defaults = StudySpec.model_fields[table].default_factory().model_dump(mode="json")
         for key, value in raw[table].items():
@@ -175,11 +193,35 @@ def test_what_explain_prints_is_toml_with_the_true_defaults():
     assert raw["seed"] == 0
 
 
-def test_explained_tables_of_a_target_are_true_as_well():
-    text = explain()
-    table = text[text.index("# [models.target]") : text.index("writer = ")]
-    raw = tomllib.loads("\n".join(line.removeprefix("# ") for line in table.splitlines() if "…" not in line))
-    assert raw["models"]["target"]["reply_at"] == "/reply"
+def uncommented(text, *heads, **values):
+    """``explain()`` with these tables written out, and these values for the three dots of required keys."""
+    lines, inside = [], False
+    for line in text.splitlines():
+        if line.lstrip("# ").startswith("["):
+            inside = line.removeprefix("# ").partition("    # ")[0] in heads
+        bare = line.removeprefix("# ")
+        key = bare.partition(" = ")[0]
+        if bare.startswith(f"{key} = ...") and "Must be given." in bare and key in values and (inside or not heads):
+            lines.append(f"{key} = {values[key]!r}")
+        elif inside and "= ..." not in line:
+            lines.append(bare)
+        else:
+            lines.append(line)
+    return "\n".join(lines)
+
+
+def test_what_explain_prints_is_a_study_once_the_required_keys_are_filled_in(tmp_path):
+    text = uncommented(explain(), "[survey]", questionnaire="help-line").replace("# name = ...", 'name = "x"', 1)
+    (tmp_path / "study.toml").write_text(text)
+    plain = StudySpec(name="x", survey={"questionnaire": "help-line"})
+    assert read_study(tmp_path / "study.toml") == plain
+
+
+def test_explained_tables_of_a_target_are_true_as_well(tmp_path):
+    text = uncommented(explain(), "[models.target]", url="http://localhost")
+    text = re.sub("^target = .*$", "", text, flags=re.MULTILINE).replace("# name = ...", 'name = "x"', 1)
+    (tmp_path / "study.toml").write_text(text + '\n[survey]\nquestionnaire = "help-line"\n')
+    assert read_study(tmp_path / "study.toml").models.target == TargetSpec(url="http://localhost")
 
 
 def test_the_hash_is_of_what_is_asked_and_nothing_else(small):

@@ -164,10 +164,21 @@ def test_nothing_scored_is_told_as_such_and_not_as_zero(tmp_path, small, run):
 def test_numbers_that_json_does_not_have(tmp_path, small, run):
     odd = Score(gauge="leak", name="odd", value=math.nan, low=math.nan, high=math.inf, null=math.nan)
     none = Score(gauge="leak", name="none", value=None)
-    data = replace(run(small(), tmp_path), readings=(Reading(gauge="leak", scores=(odd, none)),))
-    first, second = strict(data)["scores"]
-    assert (first["value"], first["low"], first["high"], first["null"]) == ("NaN", None, None, None)
+    endless = Score(gauge="leak", name="endless", value=math.inf, low=-math.inf, high=2.0, null=math.inf)
+    data = replace(run(small(), tmp_path), readings=(Reading(gauge="leak", scores=(odd, none, endless)),))
+    first, second, third = strict(data)["scores"]
+    assert (first["value"], first["low"], first["high"], first["null"]) == ("NaN", None, "Infinity", None)
     assert second["value"] is None
+    assert (third["value"], third["low"], third["high"], third["null"]) == ("Infinity", "-Infinity", 2.0, None)
+
+
+def test_people_whom_a_template_wrote_are_counted_first(tmp_path, small, run):
+    data = run(small(), tmp_path)
+    first, *others = data.population.personas
+    written = data.population.model_copy(update={"personas": (first.model_copy(update={"fallback": True}), *others)})
+    assert strict(replace(data, population=written))["headline"][0].startswith(
+        "4 simulated people (1 written by template); 8 of 8"
+    )
 
 
 def test_what_a_guesser_can_know_at_most_is_not_rounded_up(tmp_path, small, run):

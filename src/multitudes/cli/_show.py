@@ -76,6 +76,11 @@ def _plain() -> Callable[[Any], None]:
     return watch
 
 
+def print_table(table: Any) -> None:
+    """A table on standard output: long cells wrap within their column, where plain lines may run on."""
+    console.print(table, soft_wrap=False)
+
+
 def print_json(value: Any) -> None:
     """Strict JSON on standard output, nothing else; NaN travels as the string "NaN"."""
     import json

@@ -11,7 +11,7 @@ from multitudes.cli._show import console, ending
 
 
 def chat(
-    people: Annotated[Path, typer.Argument(help="Population: TOML, JSONL, CSV or Parquet.")],
+    people: Annotated[Path, typer.Argument(help="Population: TOML, JSON, JSONL, CSV or Parquet.")],
     who: Annotated[str | None, typer.Argument(help="Id or name; the first person if not given.")] = None,
     model: Annotated[str, typer.Option(help="Model that plays the person.")] = "smollm2",
     temperature: Annotated[float, typer.Option(help="0 is the most likely words.")] = 0.7,
@@ -36,7 +36,10 @@ def chat(
         persona = population.personas[0] if who is None else named.get(who)
         if persona is None:
             raise ConfigError(
-                "nobody of that name", where=str(people), found=repr(who), hint=did_you_mean(who or "", named)
+                "nobody of that name",
+                where=str(people),
+                found=repr(who),
+                hint=did_you_mean(who or "", {p.name for p in population.personas}),
             )
         speaker = load(model)
         sampling = Sampling(temperature=temperature, top_p=0.9, max_tokens=max_tokens)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from multitudes.cli._show import console, ending, print_json
+from multitudes.cli._show import console, ending, print_json, print_table
 
 
 def compare(
@@ -38,7 +38,9 @@ def compare(
             interval = "" if c.low is None else f"{c.low:+.3g} to {c.high:+.3g}"
             table.add_row(c.gauge, c.name, f"{c.a:.3g}", f"{c.b:.3g}", f"{c.difference:+.3g}", interval, c.verdict)
         if shown:
-            console.print(table)
+            print_table(table)
         hidden = len(found.changes) - len(shown)
         if hidden:
-            console.print(f"{hidden} more scores without a clear change (--all shows them)", markup=False)
+            console.print(
+                f"{hidden} more scores without a clear change or an interval (--all shows them)", markup=False
+            )

@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from multitudes.cli._show import console, ending, print_json
+from multitudes.cli._show import console, ending, print_json, print_table
 
 
 def measure(
     file: Annotated[Path, typer.Argument(help="Transcripts: chat JSONL, ShareGPT or ConvLab; .gz too.")],
     gauges: Annotated[str, typer.Option("--with", help="Gauges, separated by commas.")] = "leak,diversity",
-    people: Annotated[str | None, typer.Option(help="Labels of the speakers to measure, such as P1,P2.")] = None,
+    speakers: Annotated[str | None, typer.Option(help="Labels of the speakers to measure, such as P1,P2.")] = None,
     personas: Annotated[Path | None, typer.Option(help="Who they are, for the listener.")] = None,
     listener: Annotated[str | None, typer.Option(help="Model with log-probabilities for the listener.")] = None,
     candidates: Annotated[int, typer.Option(help="People a listener chooses among.")] = 4,
@@ -34,7 +34,7 @@ def measure(
         from multitudes.simulate.transcripts import read_transcripts
 
         names = [g.strip() for g in gauges.split(",") if g.strip()]
-        found = read_transcripts(file, people=people.split(",") if people else None, skip_invalid=skip_invalid)
+        found = read_transcripts(file, people=speakers.split(",") if speakers else None, skip_invalid=skip_invalid)
         talks = found.conversations[:limit]
         readings = read(
             talks,
@@ -56,7 +56,7 @@ def measure(
         )
         for warning in found.warnings:
             console.print(f"warning {warning.code}: {warning.what}: {warning.n_dialogues} dialogues", markup=False)
-        console.print(score_table([s for r in readings for s in r.scores]))
+        print_table(score_table([s for r in readings for s in r.scores]))
         for quote in [q for r in readings for q in r.quotes][:quotes]:
             console.print(
                 f"{quote.conversation_id}, turn {quote.turn} ({quote.why}): {quote.text[:160]!r}", markup=False

@@ -14,9 +14,18 @@ app = typer.Typer(help="Models: list, fetch weights, check.", no_args_is_help=Tr
 
 
 @app.command("list")
-def list_models() -> None:
-    """Names that a study may use, and which weights are on this machine."""
+def list_models(
+    url: Annotated[str | None, typer.Argument(help="Address of a server, to list its models instead.")] = None,
+) -> None:
+    """Names that a study may use, and which weights are on this machine; or the models of a server."""
     with ending():
+        if url is not None:
+            from multitudes.core.loop import run_sync
+            from multitudes.models.endpoint import list_models as list_of_server
+
+            for model in run_sync(list_of_server(url)):
+                console.print(f"{url.rstrip('/')}#{model}", markup=False)
+            return
         from multitudes.models.local.embedded import EMBEDDED, folder_of
 
         for name, wheel in EMBEDDED.items():

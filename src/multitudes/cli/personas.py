@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from multitudes.cli._show import console, ending
+from multitudes.cli._show import console, ending, print_table
 
 app = typer.Typer(help="Populations: generate, show, cover.", no_args_is_help=True)
 
@@ -17,7 +17,13 @@ def generate(
     questionnaire: Annotated[str, typer.Argument(help="Questionnaire whose axes the people are spread on.")],
     n: Annotated[int, typer.Option("-n", help="How many.")] = 16,
     out: Annotated[Path, typer.Option(help="JSON file to write.")] = Path("people.json"),
-    generator: Annotated[str, typer.Option(help="template, sobol, iid, naive or MODULE:OBJECT.")] = "template",
+    generator: Annotated[
+        str | None,
+        typer.Option(
+            help="template, sobol, sobol-or-template, iid, naive or MODULE:OBJECT; "
+            "sobol-or-template with --writer and template without, if not given."
+        ),
+    ] = None,
     writer: Annotated[str | None, typer.Option(help="Model that writes, for all but template.")] = None,
     context: Annotated[str | None, typer.Option(help="The setting; the questionnaire's if not given.")] = None,
     seed: Annotated[int, typer.Option(help="Root of all draws.")] = 0,
@@ -38,13 +44,13 @@ def generate(
         )  # fmt: skip
         out.write_text(population.model_dump_json(indent=1), encoding="utf-8")
         fallbacks = sum(p.fallback for p in population.personas)
-        console.print(f"{len(population)} people in {out} ({fallbacks} written by template instead of the model)"
-                      if generator != "template" else f"{len(population)} people in {out}", markup=False)  # fmt: skip
+        counted = f" ({fallbacks} written by template instead of the model)" if writer else ""
+        console.print(f"{len(population)} people in {out}{counted}", markup=False)
 
 
 @app.command()
 def show(
-    people: Annotated[Path, typer.Argument(help="Population: TOML, JSONL, CSV or Parquet.")],
+    people: Annotated[Path, typer.Argument(help="Population: TOML, JSON, JSONL, CSV or Parquet.")],
     limit: Annotated[int, typer.Option(help="Show the first so many.")] = 10,
     prompt: Annotated[bool, typer.Option("--prompt", help="Show what a model is told instead.")] = False,
 ) -> None:
@@ -80,4 +86,4 @@ def cover(people: Annotated[Path, typer.Argument(help="Population made by a gene
             )  # fmt: skip
         t = np.array([[p.placement[a].target for a in axes] for p in population.personas])
         reading = coverage_reading(t, None, dimension_ids=axes, persona_ids=[p.id for p in population.personas])
-        console.print(score_table(reading.scores))
+        print_table(score_table(reading.scores))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from multitudes.cli._show import console, ending, print_json
+from multitudes.cli._show import console, ending, print_json, print_table
 
 
 def show(
@@ -35,17 +37,29 @@ def show(
             console.print(f"- {line}", markup=False)
         if is_small(data):
             console.print(f"- {WEAK_MODEL}", markup=False)
-        console.print(score_table(summary.scores))
+        print_table(score_table(summary.scores))
 
 
-def score_table(scores: object) -> object:
-    """Scores as a table for people."""
+def score_table(scores: Iterable[Any]) -> Any:
+    """Scores as a table for people, with a column for why there is no number where a score says so."""
+    from rich.markup import escape
     from rich.table import Table
 
+    rows = list(scores)
     table = Table("gauge", "score", "value", "95 % interval", "null", "better", "n", "unscored", box=None)
-    for s in scores:  # type: ignore[attr-defined]
-        interval = "" if s.low is None else f"{s.low:.3g} to {s.high:.3g}"
-        value = "–" if s.value is None else s.value if isinstance(s.value, str) else f"{s.value:.3g}"
-        null = "" if s.null is None else f"{s.null:.3g}"
-        table.add_row(s.gauge, s.name, value, interval, null, s.direction, str(s.n), str(s.unscored))
+    noted = any(s.note for s in rows)
+    if noted:
+        table.add_column("note", overflow="fold")
+    for s in rows:
+        interval = "" if s.low is None or s.high is None else f"{_number(s.low)} to {_number(s.high)}"
+        null = "" if s.null is None else _number(s.null)
+        cells = [s.gauge, s.name, _number(s.value), interval, null, s.direction, str(s.n), str(s.unscored)]
+        table.add_row(*cells, *([escape(s.note)] if noted else []))
     return table
+
+
+def _number(value: float | str | None) -> str:
+    """A value as people read it; ``show --json`` writes what is no number as a word."""
+    if value is None:
+        return "n/a"
+    return "unscored" if math.isnan(float(value)) else f"{float(value):.3g}"

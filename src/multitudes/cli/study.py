@@ -15,7 +15,9 @@ def study(
     out: Annotated[Path | None, typer.Option(help="Run folder; runs/NAME-HASH if not given.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be asked and what it costs.")] = False,
     explain: Annotated[bool, typer.Option("--explain", help="Print every key with its default.")] = False,
-    retry_faults: Annotated[bool, typer.Option(help="Hold conversations that a provider failed again.")] = False,
+    retry_faults: Annotated[
+        bool, typer.Option(help="Hold conversations again that ended in a provider's fault.")
+    ] = False,
     report: Annotated[bool, typer.Option(help="Write report.html at the end.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON at the end.")] = False,
 ) -> None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from multitudes.cli._show import console, ending, print_json
+from multitudes.cli._show import console, ending, print_json, print_table
 
 
 def survey(
-    people: Annotated[Path, typer.Argument(help="Population: TOML, JSONL, CSV or Parquet.")],
+    people: Annotated[Path, typer.Argument(help="Population: TOML, JSON, JSONL, CSV or Parquet.")],
     questionnaire: Annotated[str, typer.Argument(help="Id of a shipped questionnaire, or a TOML file.")],
     model: Annotated[str, typer.Option(help="Model that plays the people.")] = "smollm2",
     by: Annotated[str, typer.Option(help="letters or words (words suit small models).")] = "letters",
@@ -32,7 +32,8 @@ def survey(
 
         population = load_population(people, limit=limit)
         asked = load_questionnaire(questionnaire)
-        answers = ask(population, asked, model=load(model), by=by, runs=runs, seed=seed)
+        way: Literal["letters", "words"] = by  # type: ignore[assignment]  # the call refuses any other
+        answers = ask(population, asked, model=load(model), by=way, runs=runs, seed=seed)
         if out is not None:
             out.write_text("".join(a.model_dump_json() + "\n" for a in answers), encoding="utf-8")
         readings = measure(answers=answers, gauges=("coverage", "variance"), people=population, questionnaire=asked)
@@ -41,4 +42,4 @@ def survey(
             return
         unscored = sum(a.fault is not None for a in answers)
         console.print(f"{len(population)} people, {len(answers)} answers, {unscored} unscored", markup=False)
-        console.print(score_table([s for r in readings for s in r.scores]))
+        print_table(score_table([s for r in readings for s in r.scores]))

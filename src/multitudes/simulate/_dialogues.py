@@ -33,7 +33,7 @@ _HINTS = {
     "E02": "give the dialogue a non-empty list of messages, or drop it",
     "E03": "use user and assistant, or two labels of your own",
     "E04": "drop the message, or read with skip_invalid",
-    "E05": "name the label of the simulated person with people=[...]",
+    "E05": "name the label of the simulated person with people=[...] (--speakers)",
     "E06": "make ids unique",
     "E07": "put each schema into a file of its own",
     "E08": "save the file as UTF-8",
@@ -145,7 +145,8 @@ def persona_id(record: Mapping[str, Any], label: str) -> str | None:
     for ids in (record.get("persona_ids"), inner.get("persona_ids")):
         if isinstance(ids, Mapping) and ids.get(label) is not None:
             return str(ids[label])
-    named = (record.get("user_id"), inner.get("user_id"), inner.get("seeker")) if is_user(label) else ()
+    keys = (record.get("persona_id"), record.get("user_id"), inner.get("user_id"), inner.get("seeker"))
+    named = keys if is_user(label) else ()
     return next((str(value) for value in named if isinstance(value, str | int)), None)
 
 

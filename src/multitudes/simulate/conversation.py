@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, StrictInt
 
 from multitudes.core.errors import ConfigError, Unsupported
 from multitudes.core.records import (
@@ -56,7 +56,7 @@ class ProbeSpec(Frozen):
     id: str
     question: str
     options: tuple[str, ...] = Field(min_length=2)
-    after: tuple[int, ...] = Field(min_length=1)
+    after: tuple[StrictInt, ...] = Field(min_length=1)
 
 
 @dataclass(frozen=True, slots=True)

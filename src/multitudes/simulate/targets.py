@@ -11,17 +11,26 @@ import importlib
 import inspect
 import json
 import os
+import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakKeyDictionary
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from multitudes.core.errors import ConfigError
 from multitudes.core.records import Frozen
 from multitudes.models.base import ChatModel, Message, Reply, ReplyFault, Request, Sampling
 
+if TYPE_CHECKING:
+    import aiohttp
+
 TARGET_LIMIT_S = 120.0
+MAX_REPLY_BYTES = 4 * 1024 * 1024  # of an HTTP answer; the longest message of a conversation is far below
+KEEP_ALIVE_S = 2.0  # shorter than servers keep idle connections, so that no call meets one that is being closed
 TargetFunction = Callable[[list[dict[str, str]]], "str | Reply | Awaitable[str | Reply]"]
 
 
@@ -91,7 +100,7 @@ class FunctionTarget:
 
 
 class HttpTarget(Frozen):
-    """Somebody's own HTTP endpoint.
+    """Somebody's own HTTP endpoint, asked through one pooled client per event loop; ``aclose`` closes it.
 
     Attributes:
         url: Where the request goes.
@@ -109,6 +118,9 @@ class HttpTarget(Frozen):
     body: dict[str, Any] = Field(default_factory=lambda: {"messages": "{messages}"})
     reply_at: str = "/reply"
     limit_s: float = TARGET_LIMIT_S
+    _sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession] = PrivateAttr(
+        default_factory=WeakKeyDictionary
+    )
 
     @property
     def name(self) -> str:
@@ -141,14 +153,13 @@ class HttpTarget(Frozen):
         headers = {k: os.environ[v] for k, v in self.headers_env.items()}
         start = time.perf_counter()
         try:
-            timeout = aiohttp.ClientTimeout(total=self.limit_s)
-            async with (
-                aiohttp.ClientSession(timeout=timeout) as session,
-                session.request(  # a redirect is not followed: it could carry the headers anywhere
-                    self.method, self.url, json=_filled(self.body, values), headers=headers, allow_redirects=False
-                ) as answer,
-            ):
-                raw = await answer.text(errors="replace")
+            async with self._session().request(  # a redirect is not followed: it could carry the headers anywhere
+                self.method, self.url, json=_filled(self.body, values), headers=headers, allow_redirects=False
+            ) as answer:
+                body = await _body(answer)
+                if body is None:
+                    return _fault("refused", f"an answer of more than {MAX_REPLY_BYTES:,} bytes")
+                raw = _decoded(body, answer.charset)
                 if answer.status >= 300:
                     return _fault("refused", f"HTTP {answer.status}: {raw[:200]}")
         except TimeoutError:
@@ -162,6 +173,43 @@ class HttpTarget(Frozen):
         if not isinstance(text, str):
             return _fault("refused", f"{self.reply_at!r} holds {type(text).__name__}, expected a string")
         return Reply(text=text, latency_s=time.perf_counter() - start, engine=self.url)
+
+    def _session(self) -> aiohttp.ClientSession:
+        """The running loop's client, made at its first call. It keeps no cookies: conversations must not mix."""
+        import aiohttp
+
+        loop = asyncio.get_running_loop()
+        session = self._sessions.get(loop)
+        if session is None:
+            session = self._sessions[loop] = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S),  # the study bounds the calls
+                timeout=aiohttp.ClientTimeout(total=self.limit_s),
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+        return session
+
+    async def aclose(self) -> None:
+        """Close the connections of the running loop; a later call opens them again."""
+        session = self._sessions.pop(asyncio.get_running_loop(), None)
+        if session is not None:
+            await session.close()
+
+
+async def _body(answer: aiohttp.ClientResponse) -> bytes | None:
+    """The body; None where it is longer than any reply."""
+    body = bytearray()
+    async for part in answer.content.iter_any():
+        body += part
+        if len(body) > MAX_REPLY_BYTES:
+            return None
+    return bytes(body)
+
+
+def _decoded(body: bytes, charset: str | None) -> str:
+    try:
+        return body.decode(charset or "utf-8", errors="replace")
+    except LookupError:  # a charset that nobody knows
+        return body.decode("utf-8", errors="replace")
 
 
 def _fault(code: Any, detail: str) -> Reply:
@@ -182,17 +230,37 @@ def _at(data: Any, pointer: str) -> Any:
     return data
 
 
-def function_target(path: str) -> FunctionTarget:
+def function_target(path: str, *, folder: Path | None = None) -> FunctionTarget:
     """The target behind ``MODULE:FUNCTION``.
+
+    Args:
+        path: Module and function.
+        folder: Where a module that is not installed may lie; it is looked at first, and only during this import.
 
     Raises:
         ConfigError: No such module or function.
     """
     module_name, _, name = path.partition(":")
     try:
-        function = getattr(importlib.import_module(module_name), name)
+        with _importable(folder):
+            function = getattr(importlib.import_module(module_name), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(
             "no such target function", where=f"python:{path}", found=str(error), expected="python:MODULE:FUNCTION"
         ) from error
     return FunctionTarget(function, name=f"python:{path}")
+
+
+@contextmanager
+def _importable(folder: Path | None) -> Iterator[None]:
+    """``folder`` first on the path that modules are imported from, and the path as it was afterwards."""
+    if folder is None:
+        yield
+        return
+    entry = str(folder.resolve())
+    importlib.invalidate_caches()  # the file may be younger than what Python remembers of its folder
+    sys.path.insert(0, entry)
+    try:
+        yield
+    finally:
+        sys.path.remove(entry)

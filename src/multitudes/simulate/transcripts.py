@@ -19,6 +19,8 @@ read without the dialogues they are in (``skip_invalid``).
 Who is the simulated person? ``user`` or ``human`` where the other side is an assistant. Between two people (labels
 such as ``A`` and ``B``) each is one in turn: the dialogue enters once per speaker, as that speaker's view, and every
 view names the dialogue as its ``source``, which is what intervals resample.
+
+What ``multitudes export`` wrote is read, too: ``persona_id``, ``scenario_id`` and ``replicate`` keep their meaning.
 """
 
 from __future__ import annotations
@@ -213,9 +215,12 @@ def _conversation(dialogue: Dialogue, label: str, *, only: bool) -> Conversation
     meta: dict[str, Any] = {"speaker": label, "where": dialogue.where, "record": dialogue.record}
     if dialogue.aside:
         meta["aside"] = dialogue.aside
+    scenario, replicate = dialogue.record.get("scenario_id"), dialogue.record.get("replicate")
     return Conversation(
         id=dialogue.id if only and is_user(label) else f"{dialogue.id}/{label}",
         persona_id=persona_id(dialogue.record, label),
+        scenario_id=scenario if isinstance(scenario, str) else None,
+        replicate=replicate if type(replicate) is int else 0,
         turns=tuple(Turn(speaker="user" if m.label == label else "target", text=m.text) for m in dialogue.messages),
         source=dialogue.id,
         meta=meta,

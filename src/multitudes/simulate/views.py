@@ -9,21 +9,12 @@ A view only grows at its end, so an engine that keeps work by prefix computes ea
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from itertools import groupby
-from typing import NamedTuple
+from collections.abc import Sequence
 
 from multitudes.core.records import Speaker, Turn
 from multitudes.models.base import Message
 
 CUE = "(You speak first. Begin the conversation.)"
-
-
-class Alternating(NamedTuple):
-    """Messages in which no two neighbours have one role, and how many messages were joined to a neighbour."""
-
-    messages: tuple[Message, ...]
-    merged: int
 
 
 def view(turns: Sequence[Turn], speaker: Speaker, *, system: str = "", cue: str = CUE) -> tuple[Message, ...]:
@@ -49,18 +40,3 @@ def view(turns: Sequence[Turn], speaker: Speaker, *, system: str = "", cue: str 
     opens = speaker == "user" and (not turns or turns[0].speaker == "user")
     head = (Message("system", system), *((Message("user", cue),) if opens else ()))
     return head + tuple(Message("assistant" if t.speaker == speaker else "user", t.text) for t in turns)
-
-
-def merge_alternating(messages: Iterable[Message]) -> Alternating:
-    r"""Neighbours of one role joined with a blank line, for engines that declare ``requires_alternation``.
-
-    The stored turns stay apart; record ``merged`` where it is not 0.
-
-    >>> merge_alternating([Message("user", "one"), Message("user", "two")])
-    Alternating(messages=(Message(role='user', text='one\n\ntwo'),), merged=1)
-    """
-    groups = [(role, [m.text for m in group]) for role, group in groupby(messages, key=lambda m: m.role)]
-    return Alternating(
-        messages=tuple(Message(role, "\n\n".join(texts)) for role, texts in groups),
-        merged=sum(len(texts) - 1 for _, texts in groups),
-    )

@@ -22,6 +22,7 @@ from multitudes.study.data import RunData, read_run
 from multitudes.study.gauges import Material, material_of, read_gauge
 from multitudes.study.store import Store
 
+SAME = 1e-12  # relative; differences that are closer differ by rounding alone
 MAX_GROUPS = 40  # people left out together where there are more than this many
 
 
@@ -36,7 +37,8 @@ class Change(Frozen):
         high: Upper end.
         direction: Which way is better.
         n: People in both runs.
-        verdict: ``better``, ``worse``, ``no clear change`` or, where no direction is better, ``changed``.
+        verdict: ``better``, ``worse``, ``no clear change`` or, where no direction is better, ``changed``;
+            ``no interval`` where there is none.
     """
 
     gauge: str
@@ -75,7 +77,7 @@ class _Side(NamedTuple):
     material: Material
 
 
-def compare(folder_a: Path, folder_b: Path) -> Comparison:
+def compare(folder_a: str | Path, folder_b: str | Path) -> Comparison:
     """Compare two runs.
 
     Raises:
@@ -107,8 +109,8 @@ def compare(folder_a: Path, folder_b: Path) -> Comparison:
     )
 
 
-def _open(folder: Path) -> _Side:
-    with Store(folder, write=False) as store:
+def _open(folder: str | Path) -> _Side:
+    with Store(Path(folder), write=False) as store:
         run = read_run(store)
         return _Side(run, material_of(store, run.spec))
 
@@ -191,10 +193,13 @@ def _changes(gauge: str, a: Material, b: Material, groups: list[frozenset[str]],
 
 
 def _interval(difference: float, without: list[float]) -> tuple[float | None, float | None]:
+    """Of the difference; none where there are too few groups, or where nobody who is left out changes anything."""
     g = len(without)
-    if g < 3:
-        return None, None
     values = np.array(without)
+    if g < 3 or not np.isfinite(values).all():
+        return None, None
+    if difference != 0 and np.ptp(values) <= SAME * abs(difference):
+        return None, None  # people who are all alike say nothing about other people: a width of zero is no certainty
     se = math.sqrt((g - 1) / g * float(((values - values.mean()) ** 2).sum()))
     half = float(stats.t.ppf(0.975, g - 1)) * se
     return difference - half, difference + half

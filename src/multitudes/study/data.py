@@ -37,13 +37,13 @@ class RunData:
     info: dict[str, Any]
 
 
-def open_run(folder: Path) -> RunData:
+def open_run(folder: str | Path) -> RunData:
     """Read a run folder; another process may be writing to it.
 
     Raises:
         StoreError: No run there, or one that has not begun.
     """
-    with Store(folder, write=False) as store:
+    with Store(Path(folder), write=False) as store:
         return read_run(store)
 
 

@@ -52,8 +52,8 @@ class Voices(NamedTuple):
     listener: ChatModel | None
 
 
-def load_voices(spec: StudySpec) -> Voices:
-    """Load each model once, however often it is named."""
+def load_voices(spec: StudySpec, *, base: Path = Path()) -> Voices:
+    """Load each model once, however often it is named; a target's module may lie in the folder ``base``."""
     loaded: dict[str, ChatModel] = {}
     budget = Budget(tokens=spec.budget.tokens, usd=spec.budget.usd, seconds=spec.budget.seconds)
     prices = None if spec.prices is None else Prices(spec.prices.usd_per_1m_prompt, spec.prices.usd_per_1m_completion)
@@ -70,7 +70,7 @@ def load_voices(spec: StudySpec) -> Voices:
         target = HttpTarget.model_validate(names.target.model_dump())
         target.check_env()
     elif names.target.startswith("python:"):
-        target = function_target(names.target.removeprefix("python:"))
+        target = function_target(names.target.removeprefix("python:"), folder=base)
     else:
         target = ModelTarget(get(names.target), spec.target_sampling)
     listener = get(names.listener) if names.listener else (simulator if simulator.info.score else None)
@@ -91,7 +91,7 @@ async def run_study(
     Args:
         spec: The study.
         folder: Run folder; made if it is not there.
-        base: Folder that relative paths of the study file start from.
+        base: Folder that relative paths of the study file start from, and where a target's module may lie.
         voices: Models, if they are not to be loaded by name.
         watch: Called with every step of progress.
         retry_faults: Ask again for conversations and answers that ended in a provider's fault; what they were is
@@ -106,7 +106,7 @@ async def run_study(
     with Store(folder, write=True) as store:
         started = time.monotonic()
         _refuse_other(store, spec, questionnaire)
-        voices = voices or load_voices(spec)
+        voices = voices or load_voices(spec, base=base)
         try:
             _check_abilities(spec, voices)
             await _probe_seeds(voices)
@@ -125,6 +125,9 @@ async def run_study(
             await _survey(store, plan, spec, voices, watch, retry_faults)
             await _measure(store, spec, population, voices, watch)
         finally:
+            close = getattr(voices.target, "aclose", None)
+            if close is not None:
+                await close()
             store.add_wall_s(time.monotonic() - started)
         return read_run(store)
 

@@ -5,7 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AllowInfNan,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    Strict,
+    StrictBool,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from multitudes.core.canonical import content_hash
@@ -16,7 +26,7 @@ from multitudes.models.base import Sampling
 from multitudes.simulate.conversation import ProbeSpec
 from multitudes.simulate.guards import GUARDS
 
-PLACING = ("template", "sobol")  # generators that need dimensions
+PLACING = ("template", "sobol", "sobol-or-template")  # generators that need dimensions
 GAUGES = ("leak", "listener", "coverage", "variance", "diversity")
 
 
@@ -26,6 +36,15 @@ def _plain_id(value: Any) -> Any:
     return value
 
 
+def _no_truth_value(value: Any) -> Any:
+    if isinstance(value, bool):  # equal to 1, but not it
+        raise ValueError("must be 1")
+    return value
+
+
+# TOML has numbers of its own: a text or a truth value in their place is a slip of the pen.
+Whole = Annotated[int, Strict()]
+Number = Annotated[float, Strict(), AllowInfNan(False)]
 Id = Annotated[str, BeforeValidator(_plain_id)]
 
 
@@ -34,10 +53,11 @@ class PopulationSpec(Frozen):
 
     context: str = Field("", description="The setting the people live in, one or two sentences.")
     generator: str = Field(
-        "template", description="How they are made: template, sobol, iid, naive, or MODULE:OBJECT."
+        "template",
+        description="How they are made: template, sobol, sobol-or-template, iid, naive, or MODULE:OBJECT.",
     )
-    n: int = Field(12, ge=1, le=1_000_000, description="Number of people to make, or the most to read.")
-    file: str | None = Field(None, description="Read them from a TOML, JSONL, CSV or Parquet file instead.")
+    n: Whole = Field(12, ge=1, le=1_000_000, description="Number of people to make, or the most to read.")
+    file: str | None = Field(None, description="Read them from a TOML, JSON, JSONL, CSV or Parquet file instead.")
     dimensions: tuple[Dimension, ...] = Field(
         (), description="Axes the people differ on; the survey's own if none are given."
     )
@@ -69,35 +89,35 @@ class TargetSpec(Frozen):
         {"messages": "{messages}"}, description="JSON body with {messages}, {last} and {conversation_id} as values."
     )
     reply_at: str = Field("/reply", description="JSON pointer to the reply text.")
-    limit_s: float = Field(120.0, gt=0, description="Seconds to wait for an answer.")
+    limit_s: Number = Field(120.0, gt=0, description="Seconds to wait for an answer.")
 
 
 class ConversationSpec(Frozen):
     """How the conversations go. Without scenarios there are none."""
 
-    turns: int = Field(4, ge=1, le=500, description="Turns of the simulated person, at most.")
-    replicates: int = Field(2, ge=1, le=1000, description="Runs of every person in every scenario.")
-    max_tokens: int = Field(60, ge=1, description="Longest message of the person, in tokens.")
-    target_max_tokens: int = Field(120, ge=1, description="Longest message of the target, in tokens.")
-    temperature: float = Field(
+    turns: Whole = Field(4, ge=1, le=500, description="Turns of the simulated person, at most.")
+    replicates: Whole = Field(2, ge=1, le=1000, description="Runs of every person in every scenario.")
+    max_tokens: Whole = Field(60, ge=1, description="Longest message of the person, in tokens.")
+    target_max_tokens: Whole = Field(120, ge=1, description="Longest message of the target, in tokens.")
+    temperature: Number = Field(
         1.0, ge=0, le=5, description="Of the person's words; 1 is the model's own distribution."
     )
-    top_p: float = Field(1.0, gt=0, le=1, description="Of the person's words; 1 keeps all tokens.")
-    target_temperature: float = Field(0.7, ge=0, le=5, description="Of the target's words.")
-    target_top_p: float = Field(1.0, gt=0, le=1, description="Of the target's words.")
+    top_p: Number = Field(1.0, gt=0, le=1, description="Of the person's words; 1 keeps all tokens.")
+    target_temperature: Number = Field(0.7, ge=0, le=5, description="Of the target's words.")
+    target_top_p: Number = Field(1.0, gt=0, le=1, description="Of the target's words.")
     guards: tuple[str, ...] = Field(tuple(GUARDS), description="Guards on the person's words.")
-    attempts: int = Field(3, ge=1, le=10, description="Draws per message, the first included.")
+    attempts: Whole = Field(3, ge=1, le=10, description="Draws per message, the first included.")
     on_rejected: Literal["keep", "fail"] = Field(
         "keep", description="After the last attempt: keep the draw, with its guards on record, or fail."
     )
-    target_last: bool = Field(True, description="Whether the target answers the person's last message.")
+    target_last: StrictBool = Field(True, description="Whether the target answers the person's last message.")
     stop: Literal["turns", "probe"] = Field(
         "turns", description="turns: always to the cap; probe: a side question whether the person is done."
     )
     probes: tuple[ProbeSpec, ...] = Field(
         (), description="Questions to the person in side branches; their answers are probabilities."
     )
-    in_flight: int = Field(64, ge=1, le=4096, description="Conversations held at the same time.")
+    in_flight: Whole = Field(64, ge=1, le=4096, description="Conversations held at the same time.")
 
     @field_validator("guards")
     @classmethod
@@ -118,8 +138,8 @@ class SurveySpec(Frozen):
     by: Literal["letters", "words"] = Field(
         "letters", description="letters: one token per answer; words: the labels' own words, for small models."
     )
-    runs: int = Field(2, ge=1, le=1000, description="Sampled answers per person and item; exact ones need one.")
-    temperature: float = Field(1.0, gt=0, le=5, description="Of sampled answers.")
+    runs: Whole = Field(2, ge=1, le=1000, description="Sampled answers per person and item; exact ones need one.")
+    temperature: Number = Field(1.0, gt=0, le=5, description="Of sampled answers.")
 
 
 class MeasureSpec(Frozen):
@@ -128,30 +148,32 @@ class MeasureSpec(Frozen):
     gauges: tuple[Literal["leak", "listener", "coverage", "variance", "diversity"], ...] = Field(
         ("leak", "listener", "coverage", "variance", "diversity"), description="Gauges to read."
     )
-    candidates: int = Field(4, ge=2, le=64, description="People a listener chooses among, the true one included.")
+    candidates: Whole = Field(4, ge=2, le=64, description="People a listener chooses among, the true one included.")
 
 
 class BudgetSpec(Frozen):
     """When an endpoint is not asked any more. Nothing is cut off: what runs is finished, the rest is not begun."""
 
-    tokens: int | None = Field(None, ge=1, description="Prompt and completion tokens together.")
-    usd: float | None = Field(None, gt=0, description="Money, by the prices below.")
-    seconds: float | None = Field(None, gt=0, description="Wall time.")
+    tokens: Whole | None = Field(None, ge=1, description="Prompt and completion tokens together.")
+    usd: Number | None = Field(None, gt=0, description="Money, by the prices below.")
+    seconds: Number | None = Field(None, gt=0, description="Wall time.")
 
 
 class PricesSpec(Frozen):
     """What an endpoint costs; without prices money is reported as unknown."""
 
-    usd_per_1m_prompt: float = Field(ge=0, description="US dollars per million prompt tokens.")
-    usd_per_1m_completion: float = Field(ge=0, description="US dollars per million completion tokens.")
+    usd_per_1m_prompt: Number = Field(ge=0, description="US dollars per million prompt tokens.")
+    usd_per_1m_completion: Number = Field(ge=0, description="US dollars per million completion tokens.")
 
 
 class StudySpec(Frozen):
     """A whole study."""
 
-    schema_version: Literal[1] = Field(1, description="Version of this file's format.", alias="schema")
+    schema_version: Annotated[Literal[1], BeforeValidator(_no_truth_value)] = Field(
+        1, description="Version of this file's format.", alias="schema"
+    )
     name: Id = Field(description="Short name; part of the run folder's name.")
-    seed: int = Field(0, ge=0, description="Root of all seeds.")
+    seed: Whole = Field(0, ge=0, description="Root of all seeds.")
     population: PopulationSpec = Field(default_factory=PopulationSpec, description="Who is simulated.")
     models: ModelsSpec = Field(default_factory=ModelsSpec, description="Who speaks.")
     conversation: ConversationSpec = Field(default_factory=ConversationSpec, description="How conversations go.")
@@ -274,39 +296,41 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
 
 
 def explain() -> str:
-    """Every key of a study file with its default and meaning, as commented TOML."""
-    lines = ["# A study file: every key, its default and what it means."]
+    """Every key of a study file with its default and meaning, as TOML.
 
-    def table(model: type[BaseModel], title: str) -> None:
-        nested: list[tuple[str, type[BaseModel]]] = []
+    What has no default is commented out, and so is every table that may be left out: the rest is a study, once a
+    name and something that happens are filled in.
+    """
+    lines = ["# A study file: every key, its default and what it means. What is commented out may be left out."]
+
+    def table(model: type[BaseModel], title: str, mark: str) -> None:
+        nested: list[tuple[str, type[BaseModel], str]] = []
         if title:
-            lines.extend(["", f"{title}    # {' '.join((model.__doc__ or '').split()).split('. ')[0]}"])
+            lines.extend(["", f"{mark}{title}    # {' '.join((model.__doc__ or '').split()).split('. ')[0]}"])
         for name, field in model.model_fields.items():
             key = field.alias or name
             inner = _models_in(field.annotation)
-            if inner and key not in ("target",):
+            if inner:
                 many = "tuple" in str(field.annotation)
-                prefix = title.strip("[]") + "." if title else ""
-                nested.append((f"[[{prefix}{key}]]" if many else f"[{prefix}{key}]", inner[0]))
-                continue
-            lines.append(f"{key} = {_toml_default(field)}    # {field.description or _doc_of(model, name)}")
-            for other in inner:  # a table that may stand in the place of this text
-                lines.append(f"# {title[:-1]}.{key}]    # {(other.__doc__ or '').strip()}")
-                for part, inside in other.model_fields.items():
-                    lines.append(f"# {part} = {_toml_default(inside)}    # {inside.description}")
-        for name, inner_model in nested:
-            table(inner_model, name)
+                path = f"{title.strip('[]')}.{key}" if title else key
+                optional = "" if field.default_factory else "# "
+                nested.append((f"[[{path}]]" if many else f"[{path}]", inner[0], mark or optional))
+            if not inner or key == "target":  # a target is a text or a table
+                default, meaning = _toml_default(field), field.description or _doc_of(model, name)
+                must = " Must be given." if field.is_required() else ""
+                lines.append(f"{mark or ('# ' if default == '...' else '')}{key} = {default}    # {meaning}{must}")
+        for name, inner_model, inner_mark in nested:
+            table(inner_model, name, inner_mark)
 
-    table(StudySpec, "")
+    table(StudySpec, "", "")
     return "\n".join(lines)
 
 
 def _toml_default(field: Any) -> str:
-    if field.is_required():
-        return "…"
-    value = field.get_default(call_default_factory=True)
+    """The default as TOML; three dots where there is none."""
+    value = None if field.is_required() else field.get_default(call_default_factory=True)
     if value is None:
-        return "…"
+        return "..."
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple | list):

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from multitudes.core.canonical import strict_values
 from multitudes.core.records import Direction, Frozen, Reading, Score, Usage
 from multitudes.measure.placement_fit import ADHERENCE_GATE
 from multitudes.models.budget import Prices
@@ -21,14 +22,17 @@ WEAK_MODEL = (
 )
 
 
+Endless = Literal["Infinity", "-Infinity"]  # JSON has no such numbers
+
+
 class ShownScore(Frozen):
     """One score of ``show --json``. NaN (unscored) travels as the string "NaN"; null means not applicable."""
 
     gauge: str
     name: str
-    value: float | Literal["NaN"] | None
-    low: float | None
-    high: float | None
+    value: float | Literal["NaN"] | Endless | None
+    low: float | Endless | None
+    high: float | Endless | None
     null: float | None
     direction: Direction
     n: int
@@ -125,12 +129,13 @@ def is_small(run: RunData) -> bool:
 
 
 def _shown(s: Score) -> ShownScore:
-    value: Any = "NaN" if s.value is not None and math.isnan(s.value) else s.value
-    fields = {k: getattr(s, k) for k in ShownScore.model_fields if k != "value"}
+    fields: dict[str, Any] = {k: getattr(s, k) for k in ShownScore.model_fields}
     for end in ("low", "high", "null"):  # an end that could not be found is no end
-        if fields[end] is not None and not math.isfinite(fields[end]):
+        if fields[end] is not None and math.isnan(fields[end]):
             fields[end] = None
-    return ShownScore(value=value, **fields)
+    if fields["null"] is not None and math.isinf(fields["null"]):
+        fields["null"] = None
+    return ShownScore(**strict_values(fields))
 
 
 def _faults(run: RunData) -> list[Any]:
@@ -185,7 +190,8 @@ def headline(run: RunData, study: ShownStudy, faults: Counter[str]) -> list[str]
 
 
 def _happened(run: RunData, study: ShownStudy, faults: Counter[str]) -> str:
-    parts = [f"{study.people} simulated people"]
+    fallbacks = sum(p.fallback for p in run.population.personas)
+    parts = [f"{study.people} simulated people" + (f" ({fallbacks} written by template)" if fallbacks else "")]
     if study.conversations_planned:
         held = sum(c.complete for c in run.conversations)
         parts.append(f"{held} of {study.conversations_planned} planned conversations held")

@@ -4,7 +4,7 @@ from multitudes.personas.generators.base import GenerationShortfall, Generator, 
 from multitudes.personas.generators.baselines import IidGenerator, NaiveGenerator
 from multitudes.personas.generators.lint import lint
 from multitudes.personas.generators.registry import generator_names, get_generator, register
-from multitudes.personas.generators.sobol import SobolGenerator, template_generator
+from multitudes.personas.generators.sobol import SobolGenerator, sobol_or_template_generator, template_generator
 
 __all__ = [
     "GenerationShortfall",
@@ -17,5 +17,6 @@ __all__ = [
     "get_generator",
     "lint",
     "register",
+    "sobol_or_template_generator",
     "template_generator",
 ]

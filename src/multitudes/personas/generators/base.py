@@ -74,7 +74,7 @@ class GenerationShortfall(MultitudesError):
             f"{len(self.reasons)} of {len(partial) + len(self.reasons)} people could not be written",
             where=partial.generator,
             found="".join(shown) + (f"\n    and {more} more" if more else ""),
-            hint="use a stronger writer, or the generator 'sobol' with writer='model_or_template'",
+            hint="use a stronger writer, or the generator 'sobol-or-template', whose template writes those people",
         )
 
 

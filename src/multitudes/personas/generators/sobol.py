@@ -133,6 +133,12 @@ def template_generator() -> SobolGenerator:
     return SobolGenerator(writer="template", name="template")
 
 
+@register("sobol-or-template")
+def sobol_or_template_generator() -> SobolGenerator:
+    """The same placement, written by the model; whom it cannot write, the template does, and it is counted."""
+    return SobolGenerator(writer="model_or_template", name="sobol-or-template")
+
+
 def _details(seed: int, index: int) -> Details:
     rng = derive_rng(seed, "details", index)
     lists = [lines_of("wordlists", w) for w in _WORDLISTS]
