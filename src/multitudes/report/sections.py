@@ -243,5 +243,5 @@ def cost(usage: ShownUsage) -> list[tuple[str, str]]:
         ("Draws that guards rejected", f"{usage.rejected_draws:,}"),
         ("Tokens in, for measuring", f"{usage.measure_tokens_in:,}"),
         ("Time, all resumptions", duration(usage.wall_s)),
-        ("Money", "unknown: no price was given" if usage.cost_usd is None else f"{usage.cost_usd:,.2f} US dollars"),
+        ("Money", "unknown: no price was given" if usage.cost is None else f"{usage.cost:,.2f} US dollars"),
     ]

@@ -57,7 +57,7 @@ class ShownStudy(Frozen):
 
 
 class ShownUsage(Frozen):
-    """What it cost. ``cost_usd`` is null where no price is known; ``wall_s`` counts all resumptions."""
+    """What it cost. ``cost`` is in US dollars, null where no price is known; ``wall_s`` counts all resumptions."""
 
     calls: int
     tokens_in: int
@@ -66,7 +66,7 @@ class ShownUsage(Frozen):
     rejected_draws: int
     measure_tokens_in: int
     wall_s: float
-    cost_usd: float | None
+    cost: float | None
 
 
 class ShownModel(Frozen):
@@ -172,7 +172,7 @@ def _usage(run: RunData) -> ShownUsage:
         rejected_draws=draws,
         measure_tokens_in=measured.prompt,
         wall_s=round(run.info["wall_s"], 2),
-        cost_usd=sum(known) if costs and len(known) == len(costs) else None,
+        cost=sum(known) if costs and len(known) == len(costs) else None,
     )
 
 
