@@ -31,7 +31,15 @@ def machine() -> dict[str, Any]:
 
 
 def peak_rss_mib() -> float:
-    """Largest resident memory of this process so far."""
+    """Largest resident memory of this program so far, in MiB.
+
+    Linux: VmHWM, because ``ru_maxrss`` begins with what the parent process held.
+    """
+    status = Path("/proc/self/status")
+    if status.is_file():
+        found = [line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM")]
+        if found:
+            return int(found[0]) / 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
