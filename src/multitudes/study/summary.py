@@ -229,7 +229,7 @@ def _leak(readings: Sequence[Reading]) -> str:
     slope = score_of(readings, "leak", "slope")
     if slope is not None and (b := _value(slope)) is not None and slope.low is not None and slope.high is not None:
         trend = "rising" if slope.low > 0 else "falling" if slope.high < 0 else "no clear change"
-        text += f"; over the turns: {trend} ({b:+.1%} per 10 turns)"
+        text += f"; over the turns: {trend} ({b:+.1%} per 10 turns)".replace("(-", "(−")
     return text + "."
 
 
