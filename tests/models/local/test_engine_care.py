@@ -73,17 +73,21 @@ def test_a_long_row_is_fed_in_pieces_and_says_the_same(monkeypatch):
 
 def test_numbers_that_are_not_finite_stay_in_their_row_and_batch():
     model, sound = tiny_model(), tiny_model()
-    inner, poison = model.runner.hidden, [True]
+    inner, poison = model.runner.hidden, [False]
 
     def hidden(ids, positions, cache):
         out = inner(ids, positions, cache)
         if poison[0]:
-            cache.kv[:, :, -1] = float("nan")
-            out[-1] = float("nan")
+            cache.kv.fill_(float("nan"))
+            out.fill_(float("nan"))
         return out
 
     model.runner.hidden = hidden
-    assert reply(model, ask("x" * 40))[0].fault.code == "non_finite"
+    reply(model, *[ask(f"{i}" * 90) for i in range(8)])  # makes the memory large enough for all that follows
+    model.batcher.prefixes.clear()
+    poison[0] = True
+    broken = reply(model, *[ask(f"{i}" * 90) for i in range(8)])
+    assert {r.fault.code for r in broken} == {"non_finite"}
     poison[0] = False
     ragged = [ask("y" * n, persona=Message("system", f"You are {n}.")) for n in (1, 3, 40, 9)]
     again = reply(model, *ragged, ask("x" * 40))

@@ -36,7 +36,7 @@ class Row:
         n_cached: Context tokens that were there when the row was computed.
         n_shared: Those of them that were computed in the same batch, on behalf of this row among others.
         entry: Its keys and values.
-        logits: (len(wanted), vocabulary), in the order of ``wanted``.
+        hidden: Last hidden states (len(wanted), d_model), in the order of ``wanted``.
     """
 
     ids: list[int]
