@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from multitudes.core.errors import GaugeError
 from multitudes.core.records import Answer, Conversation, Population, Questionnaire, Reading, Score
 from multitudes.measure.coverage_reading import coverage_reading
-from multitudes.measure.diversity_reading import diversity_reading
+from multitudes.measure.diversity.reading import diversity_reading
 from multitudes.measure.leak import leak_reading
 from multitudes.measure.listener_reading import listener_reading
-from multitudes.measure.variance_reading import variance_reading
+from multitudes.measure.variance.reading import variance_reading
 from multitudes.study.evidence import text_key
 from multitudes.study.spec import StudySpec
 from multitudes.study.store import Store

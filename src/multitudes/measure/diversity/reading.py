@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from multitudes.core.checks import check_shape
 from multitudes.core.errors import GaugeError
 from multitudes.core.records import Reading, Score
-from multitudes.measure import diversity as lexis
+from multitudes.measure.diversity import lexical as lexis
 from multitudes.measure.jackknife import jackknife
 from multitudes.measure.stats import Estimate, bootstrap_mean
 

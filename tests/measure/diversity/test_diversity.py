@@ -14,7 +14,7 @@ from sklearn.metrics.pairwise import cosine_distances
 
 from multitudes.core.errors import GaugeError
 from multitudes.core.records import Reading, Score
-from multitudes.measure.diversity import (
+from multitudes.measure.diversity.lexical import (
     VOCABULARY,
     compression_ratio,
     cosine_distance,
@@ -23,7 +23,7 @@ from multitudes.measure.diversity import (
     ngram_counts,
     tokenise,
 )
-from multitudes.measure.diversity_reading import diversity_reading
+from multitudes.measure.diversity.reading import diversity_reading
 from multitudes.measure.jackknife import jackknife
 
 

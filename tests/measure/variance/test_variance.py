@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from multitudes.core.errors import GaugeError
 from multitudes.core.records import Reading, Score
-from multitudes.measure.variance import HUMAN_ANCHORS, collect, components, identical_run_share, spreads
-from multitudes.measure.variance_intervals import _resampled, bootstrap_spreads, interval, without_each
-from multitudes.measure.variance_reading import variance_reading
+from multitudes.measure.variance.components import HUMAN_ANCHORS, collect, components, identical_run_share, spreads
+from multitudes.measure.variance.intervals import _resampled, bootstrap_spreads, interval, without_each
+from multitudes.measure.variance.reading import variance_reading
 
 POPQUORN = (
     Path(__file__).parents[2] / ".." / "shared" / "data" / "disagreement" / "popquorn_offensiveness_ratings.jsonl"
@@ -242,7 +242,7 @@ def test_two_way_intervals_cover_and_one_way_ones_do_not(truth):
 
 def test_bootstrap_blocks_give_the_number_of_draws_that_was_asked_for(monkeypatch):
     y, p, i, _ = simulate(np.random.default_rng(9), 6, 5, 2)
-    monkeypatch.setattr("multitudes.measure.variance_intervals._NUMBERS_AT_ONCE", 200)
+    monkeypatch.setattr("multitudes.measure.variance.intervals._NUMBERS_AT_ONCE", 200)
     assert bootstrap_spreads(collect(y, p, i), seed=1, draws=23).run.shape == (23,)
 
 

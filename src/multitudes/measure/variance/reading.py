@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from multitudes.core.records import Reading, Score
 from multitudes.measure.stats import Estimate
-from multitudes.measure.variance import (
+from multitudes.measure.variance.components import (
     HUMAN_ANCHORS,
     Anchor,
     Cells,
@@ -21,7 +21,7 @@ from multitudes.measure.variance import (
     identical_run_share,
     spreads,
 )
-from multitudes.measure.variance_intervals import Quantity, interval
+from multitudes.measure.variance.intervals import Quantity, interval
 
 GAUGE = "variance"
 MIN_REPEATED = 30  # fewer repeated cells give a run variance that should not be trusted

@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 
 from multitudes.measure.jackknife import two_way_jackknife
 from multitudes.measure.stats import DRAWS, Estimate
-from multitudes.measure.variance import Cells, Spreads, add_run_noise, group_sums, pair_sums, share_exactly, spreads
+from multitudes.measure.variance.components import (
+    Cells,
+    Spreads,
+    add_run_noise,
+    group_sums,
+    pair_sums,
+    share_exactly,
+    spreads,
+)
 
 FloatArray = NDArray[np.float64]
 Quantity = Callable[[Spreads], Any]
