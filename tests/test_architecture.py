@@ -17,7 +17,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # From the ground up. Rooms of one floor do not import each other.
 FLOORS = (
     {"core"},
-    {"models"},
+    {"models", "sandbox"},
     {"personas"},
     {"simulate"},
     {"measure"},

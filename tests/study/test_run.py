@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections import Counter
 
 import pytest
 
@@ -47,7 +48,10 @@ def test_a_whole_study_holds_what_its_plan_says(tmp_path, small, run):
     spec = small(measure={"gauges": ["leak", "diversity", "coverage", "variance", "listener"]})
     data = run(spec, tmp_path)
     assert len(data.conversations) == 4 * 2
-    assert len(data.answers) == 4 * len(data.questionnaire.items)
+    assert len(data.answers) == (4 + 3 * 4) * len(data.questionnaire.items)
+    arms = Counter(a.arm for a in data.answers)
+    assert set(arms) == {"persona", "none", "random-text", "shuffled"}
+    assert len(set(arms.values())) == 1
     assert {r.gauge for r in data.readings} == set(spec.measure.gauges)
     assert data.info["planned"] == {"conversations": 8, "answers": len(data.answers)}
     assert data.info["models"]["simulator"]["name"] == "fake:people"

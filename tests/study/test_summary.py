@@ -81,8 +81,8 @@ def test_a_complete_run(tmp_path, small, run):
     first, *others = value["headline"]
     planned = value["study"]["answers_planned"]
     assert first == (
-        f"8 simulated people; 16 of 16 planned conversations held; {planned} of {planned} survey answers given; "
-        "no faults."
+        f"8 simulated people; 16 of 16 planned conversations held; {planned} of {planned} survey answers given (576 of them "
+        "by placebos); no faults."
     )
     assert [line.split(" ")[0:3] for line in others] == [
         ["The", "people", "sounded"], ["Their", "answers", "cover"], ["Who", "was", "asked"],
@@ -118,7 +118,7 @@ def test_a_survey_alone(tmp_path, small, run):
     spec = small(scenarios=[], measure=ALL)
     value = strict(run(spec, tmp_path, voices=voices(FakeModel("fake:people", labels))))
     assert "conversation" not in value["headline"][0]
-    assert "survey answers given; no faults." in value["headline"][0]
+    assert "survey answers given (144 of them by placebos); no faults." in value["headline"][0]
     assert not any("sounded" in line for line in value["headline"])
     assert next(s for s in value["scores"] if s["gauge"] == "leak")["value"] is None
 
@@ -157,7 +157,7 @@ def test_an_unfinished_run(tmp_path, small):
 def test_nothing_scored_is_told_as_such_and_not_as_zero(tmp_path, small, run):
     value = strict(run(small(measure=ALL), tmp_path))  # these people never name a label
     n = value["study"]["answers_planned"]
-    assert f"0 of {n} survey answers given; faults: {n} simulator." in value["headline"][0]
+    assert f"0 of {n} survey answers given (144 of them by placebos); faults: {n} simulator." in value["headline"][0]
     assert not any("cover" in line or "Who was asked" in line for line in value["headline"])
 
 

@@ -388,10 +388,13 @@ class Answer(Record):
         questionnaire_id: Which questionnaire.
         item_id: Which item.
         replicate: Which run. Exact distributions have one.
+        arm: ``persona`` for the people under test, else the placebo that answered in their place.
+        wording: Which way the question was put; 1 where a sampled run saw the labels upside down.
         mode: ``exact`` for option log-probabilities, ``sampled`` for a parsed reply.
         probs: Probability of each label from lowest to highest; a one-hot row in sampled mode, None if unscored.
         score: Keyed position in [0, 1]: 0 is the low end of the dimension. NaN where the answer was unscored.
         variance: Exact run variance of ``score`` within the distribution; None in sampled mode.
+        by_order: Exact mode: the probabilities with the labels listed upwards, and downwards; ``probs`` is their mean.
         label_mass: Probability that the model gave to the offered labels at all; None in sampled mode.
         text: The raw reply in sampled mode.
         fault: Set where no answer came.
@@ -403,10 +406,13 @@ class Answer(Record):
     questionnaire_id: str
     item_id: str
     replicate: int = 0
+    arm: str = "persona"
+    wording: int = 0
     mode: Literal["exact", "sampled"]
     probs: tuple[float, ...] | None = None
     score: float
     variance: float | None = None
+    by_order: tuple[tuple[float, ...], ...] | None = None
     label_mass: float | None = None
     text: str | None = None
     fault: Fault | None = None

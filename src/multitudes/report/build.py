@@ -18,7 +18,7 @@ from typing import Any
 
 from multitudes.core.errors import MissingExtra, StoreError
 from multitudes.core.records import Reading
-from multitudes.report import figures, rerun, sections
+from multitudes.report import figures, ladder, rerun, sections
 from multitudes.report.svg import Markup
 from multitudes.report.words import STOPS, clean, cleaned, counted, emphasised
 from multitudes.study.data import RunData
@@ -153,6 +153,8 @@ def _figures(run: RunData) -> list[figures.Figure]:
         figures.persona_map(_reading(run, "coverage"), sections.distinct_names(run), axes),
         figures.gates(_reading(run, "coverage"), {k: v[0] for k, v in axes.items()}),
         figures.variance_bars(_reading(run, "variance")),
+        ladder.ladder(_reading(run, "variance")),
+        ladder.components(_reading(run, "variance")),
         figures.diversity(_reading(run, "diversity")),
     ]
 

@@ -82,7 +82,7 @@ def persona_map(
     ids, z, t = table.get("axes") or [], table.get("z") or [], table.get("t")
     people = [names.get(p, p) for p in table.get("personas") or []]
     if not ids or not any(_known(number(v)) is not None for row in z for v in row):
-        return _with(blank, missing="Nobody has enough scored answers to be placed.")
+        return with_(blank, missing="Nobody has enough scored answers to be placed.")
     labels = [axes.get(i, (i, "", ""))[0] for i in ids]
     body, notes = map_panels(people, labels, z, t)
     ends = [
@@ -94,7 +94,7 @@ def persona_map(
         for i, who in enumerate(people)
     )
     key = (("accent", "where the answers put them"), *((("ring", "where they were meant to be"),) if t else ()))
-    return _with(blank, body=body, notes=(*notes, *ends), head=head, rows=rows, key=key)
+    return with_(blank, body=body, notes=(*notes, *ends), head=head, rows=rows, key=key)
 
 
 def drift(
@@ -113,7 +113,7 @@ def drift(
     ]
     values = [v for s in series for p in s.points for v in p[1:4] if v is not None and v == v]
     if not values:
-        return _with(blank, missing="No turn could be scored.")
+        return with_(blank, missing="No turn could be scored.")
     null = found[0][0].null
     floor = [*values, *([] if null is None else [null])]
     y = Range(0, 1, (0, 0.25, 0.5, 0.75, 1)) if top == 1 else nice_range(min(floor), max(*floor, 0.2))
@@ -128,7 +128,7 @@ def drift(
     )
     key = (*((s.tone, s.name) for s in series), *((("null", label),) if label else ()))
     head = ("curve", found[0][0].x_label, "value", "95% interval", "n")
-    return _with(blank, body=body, key=key, head=head, rows=rows)
+    return with_(blank, body=body, key=key, head=head, rows=rows)
 
 
 def variance_bars(reading: Reading | None) -> Figure:
@@ -145,7 +145,7 @@ def variance_bars(reading: Reading | None) -> Figure:
     score = next((s for s in reading.scores if s.name == "icc_within"), None)
     if not any(b["who"] == "simulated" for b in bars) and score is not None:
         note = score.note or "could not be computed"
-        rows.append(_row("simulated people", tag("p", f"No share: {note}.", class_="small"), shown(score.value)))
+        rows.append(row("simulated people", tag("p", f"No share: {note}.", class_="small"), shown(score.value)))
     notes: list[str] = []
     for b in bars:
         value, low, high = number(b["value"]), number(b["low"]), number(b["high"])
@@ -154,7 +154,7 @@ def variance_bars(reading: Reading | None) -> Figure:
         ours = b["who"] == "simulated"
         name = "simulated people" if ours else b["who"].removeprefix("people: ")
         rows.append(
-            _row(name, _share_bar(name, value, low, high, ours=ours), percent(value), interval(low, high, percent))
+            row(name, share_bar(name, value, low, high, ours=ours), percent(value), interval(low, high, percent))
         )
         if b["source"]:
             notes.append(f"{name}: {b['source']}. Other people, another task: context, not a pass mark.")
@@ -171,10 +171,11 @@ def variance_bars(reading: Reading | None) -> Figure:
     key = (("accent bar", "the person, simulated"), ("people bar", "the person, in people"),
            ("noise bar", "noise between runs"), ("ink", "95% interval"))  # fmt: skip
     head = ("quantity", "of", "value", "interval or share")
-    return _with(blank, body=join(rows), key=key, notes=tuple(notes), head=head, rows=data)
+    return with_(blank, body=join(rows), key=key, notes=tuple(notes), head=head, rows=data)
 
 
-def _share_bar(name: str, value: float, low: float | None, high: float | None, *, ours: bool) -> Markup:
+def share_bar(name: str, value: float, low: float | None, high: float | None, *, ours: bool) -> Markup:
+    """A bar from 0 to 1: the share of the person, and its interval."""
     at = scale(0, 1, 0, 100)
     width = min(max(at(value), 0), 100)
     parts: list[object] = [
@@ -220,14 +221,14 @@ def gates(reading: Reading | None, axes: Mapping[str, str]) -> Figure:
         verdict = "inside" if a <= s.value <= b else "below" if s.value < a else "above"
         mark = track([dot_row(s.value, s.low, s.high, s.null, at)], zones=[(at(a), at(b))],
                      label=f"{name}: {shown(s.value)}, {verdict} {a:g} to {b:g}")  # fmt: skip
-        rows.append(_row(name, mark, f"{two(s.value)} {verdict}", f"wanted {a:g} to {b:g}", sub=bool(axis)))
+        rows.append(row(name, mark, f"{two(s.value)} {verdict}", f"wanted {a:g} to {b:g}", sub=bool(axis)))
     if not rows:
-        return _with(blank, missing="; ".join(notes) or "No position could be scored.")
+        return with_(blank, missing="; ".join(notes) or "No position could be scored.")
     ends = "; ".join(f"{k} from {two(low)} to {two(high)}" for k, (low, high, _) in _GATES.items())
     rows.append(tag("p", f"Left to right: {ends}.", class_="small"))
     key = (("accent", "measured, with 95% interval"), ("zone", "wanted"), ("null", "nothing there"))
     head_row = ("gate", "value", "95% interval", "wanted")
-    return _with(blank, body=join(rows), key=key, notes=tuple(notes), head=head_row, rows=tuple(data))
+    return with_(blank, body=join(rows), key=key, notes=tuple(notes), head=head_row, rows=tuple(data))
 
 
 _GATES = {"coverage": (0.0, 1.0, (HIGH_COVERAGE, 1.0)), "adherence": (-1.0, 1.0, (ADHERENCE_GATE, 1.0)),
@@ -263,7 +264,7 @@ def diversity(reading: Reading | None) -> Figure:
     note = (
         "Sizes matter: compare runs with equal numbers of texts and tokens only. Embeddings see words, not meaning."
     )
-    return _with(blank, body=body, notes=(note,), head=("size", "value"), rows=data)
+    return with_(blank, body=body, notes=(note,), head=("size", "value"), rows=data)
 
 
 def _cell(s: Score | None) -> Markup:
@@ -273,7 +274,8 @@ def _cell(s: Score | None) -> Markup:
     return tag("td", shown(s.value), tag("small", around) if around else None)
 
 
-def _row(name: str, drawing: Markup, value: str, around: str = "", *, sub: bool = False) -> Markup:
+def row(name: str, drawing: Markup, value: str, around: str = "", *, sub: bool = False) -> Markup:
+    """A name, a drawing and its number, side by side."""
     return tag(
         "div",
         tag("div", name, class_="row-name"),
@@ -283,7 +285,8 @@ def _row(name: str, drawing: Markup, value: str, around: str = "", *, sub: bool 
     )
 
 
-def _with(figure: Figure, **changes: Any) -> Figure:
+def with_(figure: Figure, **changes: Any) -> Figure:
+    """The figure with something filled in."""
     from dataclasses import replace
 
     return replace(figure, **changes)

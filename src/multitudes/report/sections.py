@@ -127,7 +127,7 @@ def survey(run: RunData, reading: Reading | None) -> dict[str, Any] | None:
     names = {d.id: d.name for d in q.dimensions}
     answers: dict[str, list[dict[str, Any]]] = {}
     order = {item.id: k for k, item in enumerate(q.items)}
-    for a in sorted(run.answers, key=lambda a: (order.get(a.item_id, len(order)), a.replicate, a.id)):
+    for a in sorted(run.own_answers, key=lambda a: (order.get(a.item_id, len(order)), a.replicate, a.id)):
         answers.setdefault(a.persona_id, []).append(_answer(a, order))
     return {
         "axes": [names.get(a, a) for a in axes],
@@ -208,7 +208,8 @@ def faults(run: RunData) -> dict[str, Any]:
         for k, c in enumerate(ordered(run)) if c.fault is not None
     ] + [
         {"kind": a.fault.kind, "code": a.fault.code, "detail": a.fault.detail, "link": None,
-         "where": f"{names.get(a.persona_id, a.persona_id)}, item {a.item_id}"}
+         "where": f"{names.get(a.persona_id, a.persona_id)}, item {a.item_id}"
+         + ("" if a.arm == "persona" else f" (placebo: {a.arm})")}
         for a in run.answers if a.fault is not None
     ]  # fmt: skip
     unscored = sum(math.isnan(a.score) and a.fault is None for a in run.answers)

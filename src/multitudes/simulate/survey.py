@@ -32,13 +32,19 @@ By = Literal["letters", "words"]
 
 
 class Ask(NamedTuple):
-    """One answer that is wanted; ``prompt`` is the person's system prompt."""
+    """One answer that is wanted.
+
+    Attributes:
+        prompt: The person's system prompt; empty where nobody is played, and then none is sent.
+        arm: ``persona``, or the placebo that answers in a person's place.
+    """
 
     id: str
     persona: Persona
     prompt: str
     item: Item
     replicate: int
+    arm: str = "persona"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +93,10 @@ def frame(
         lines = "\n".join(f"{LETTERS[i]}. {label}" for i, label in enumerate(shown))
     else:
         lines = "; ".join(shown) + "."
-    head = _template(by).replace("{name}", ask.persona.name).replace("{labels}", lines)
-    return (Message("system", ask.prompt), Message("user", f"{head}\nStatement: {ask.item.text}"))
+    name = f", {ask.persona.name}" if ask.persona.name else ""
+    head = _template(by).replace(", {name}", name).replace("{labels}", lines)
+    question = Message("user", f"{head}\nStatement: {ask.item.text}")
+    return (Message("system", ask.prompt), question) if ask.prompt else (question,)
 
 
 def keyed(probs: Sequence[float], *, reverse: bool) -> tuple[float, float]:
@@ -124,13 +132,17 @@ async def _exact(asks: Sequence[Ask], questionnaire: Questionnaire, model: ChatM
 def _exact_answer(ask: Ask, questionnaire: Questionnaire, straight: OptionProbs, flipped: OptionProbs) -> Answer:
     probs = tuple((a + b) / 2 for a, b in zip(straight.probs, flipped.probs, strict=True))
     mass = (straight.mass + flipped.mass) / 2
-    base = {"id": ask.id, "persona_id": ask.persona.id, "questionnaire_id": questionnaire.id, "item_id": ask.item.id}
+    base = {"id": ask.id, "persona_id": ask.persona.id, "questionnaire_id": questionnaire.id, "item_id": ask.item.id,
+            "arm": ask.arm}  # fmt: skip
     if not all(math.isfinite(p) for p in probs):
         fault = Fault(kind="simulator", code="non_finite", detail="label probabilities are not finite", side="user")
         return Answer(**base, mode="exact", score=math.nan, fault=fault)
     score, variance = keyed(probs, reverse=ask.item.reverse)
     call = Call(usage=straight.usage + flipped.usage, seed_status="honoured", cost_usd=0.0)
-    return Answer(**base, mode="exact", probs=probs, score=score, variance=variance, label_mass=mass, call=call)
+    return Answer(
+        **base, mode="exact", probs=probs, by_order=(straight.probs, flipped.probs), score=score, variance=variance,
+        label_mass=mass, call=call,
+    )  # fmt: skip
 
 
 async def _sampled(
@@ -198,7 +210,8 @@ def parse_label(text: str, questionnaire: Questionnaire, *, flipped: bool = Fals
 
 def _sampled_answer(ask: Ask, questionnaire: Questionnaire, reply: Reply) -> Answer:
     base = {"id": ask.id, "persona_id": ask.persona.id, "questionnaire_id": questionnaire.id, "item_id": ask.item.id,
-            "replicate": ask.replicate, "mode": "sampled", "text": reply.text}  # fmt: skip
+            "replicate": ask.replicate, "arm": ask.arm, "wording": int(_flipped(ask)), "mode": "sampled",
+            "text": reply.text}  # fmt: skip
     call = Call(
         seed=reply.seed, seed_status=reply.seed_status, finish=reply.finish, usage=reply.usage,
         latency_s=reply.latency_s, cost_usd=reply.cost_usd, cache_hit=reply.cache_hit, tries=reply.tries,

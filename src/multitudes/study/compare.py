@@ -10,6 +10,7 @@ Source: Efron & Tibshirani 1993, ch. 11, on the difference of two statistics of 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -132,7 +133,7 @@ def _paired(a: Material, b: Material, shared: set[str]) -> tuple[Material, Mater
         return (c.persona_id, c.scenario_id, c.replicate)
 
     def answer_key(x: Any) -> tuple[Any, ...]:
-        return (x.persona_id, x.questionnaire_id, x.item_id, x.replicate)
+        return (x.arm, x.persona_id, x.questionnaire_id, x.item_id, x.replicate)
 
     sides, unpaired = [], 0
     talks = [{talk_key(c) for c in m.conversations if c.complete} for m in (a, b)]
@@ -142,10 +143,7 @@ def _paired(a: Material, b: Material, shared: set[str]) -> tuple[Material, Mater
         conversations = tuple(c for c in m.conversations if talk_key(c) in both_talks)
         kept = tuple(x for x in m.answers if answer_key(x) in both_answers)
         unpaired += len(m.conversations) - len(conversations) + len(m.answers) - len(kept)
-        side = Material(
-            conversations=conversations, answers=kept, population=m.population, questionnaire=m.questionnaire,
-            likelihoods=m.likelihoods, vectors=m.vectors, encoder=m.encoder, seed=m.seed,
-        )  # fmt: skip
+        side = replace(m, conversations=conversations, answers=kept, quick=True)
         strangers = frozenset(p.id for p in (m.population.personas if m.population else ()) if p.id not in shared)
         sides.append(side.without(strangers))
     return sides[0], sides[1], unpaired

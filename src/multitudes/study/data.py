@@ -36,6 +36,11 @@ class RunData:
     readings: tuple[Reading, ...]
     info: dict[str, Any]
 
+    @property
+    def own_answers(self) -> tuple[Answer, ...]:
+        """Answers of the people under test, without the placebo arms."""
+        return tuple(a for a in self.answers if a.arm == "persona")
+
 
 def open_run(folder: str | Path) -> RunData:
     """Read a run folder; another process may be writing to it.

@@ -45,7 +45,8 @@ def describe(spec: StudySpec, *, base: Path, folder: Path) -> Iterator[str]:
         f", written by {spec.models.writer or spec.models.simulator}" if written else ""
     )
     yield f"conversations: {cost.conversations} (up to {spec.conversation.turns} turns of the person each)"
-    yield f"survey answers: {cost.answers} ({mode})" if questionnaire else "survey answers: none"
+    placebo = f", and {cost.placebo} of placebo arms ({', '.join(spec.placebo)})" if cost.placebo else ""
+    yield f"survey answers: {cost.answers} ({mode}){placebo}" if questionnaire else "survey answers: none"
     yield f"model calls: {cost.calls}, before redraws (each guard rejection costs one more)"
     yield f"tokens in: {cost.prompt_tokens:,}; {cost.new_prompt_tokens:,} new to an engine that reuses prefixes"
     yield f"tokens out: at most {cost.completion_tokens:,}"

@@ -53,6 +53,8 @@ def tables(run: RunData) -> dict[str, list[Row]]:
                 "id": a.id,
                 "persona_id": a.persona_id,
                 "item_id": a.item_id,
+                "arm": a.arm,
+                "wording": a.wording,
                 "replicate": a.replicate,
                 "mode": a.mode,
                 "score": a.score,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,11 @@ from multitudes.measure.coverage_reading import coverage_reading
 from multitudes.measure.diversity.reading import diversity_reading
 from multitudes.measure.leak import leak_reading
 from multitudes.measure.listener_reading import listener_reading
-from multitudes.measure.variance.reading import variance_reading
+from multitudes.measure.variance.panel import ArmAnswers, panel_reading
+from multitudes.measure.variance.text import text_variance_scores
+from multitudes.personas.placebo import ARMS
 from multitudes.study.evidence import text_key
+from multitudes.study.human import stored_human
 from multitudes.study.spec import StudySpec
 from multitudes.study.store import Store
 
@@ -33,6 +36,10 @@ class Material:
         likelihoods: Listener evidence by conversation id, as stored by ``study.evidence``.
         vectors: Embeddings by key of the text.
         encoder: Name of what made them; empty if there are none.
+        human: People's own answers to the same items, on the scale of the survey.
+        placebo_waived: Why there are no placebo arms.
+        temperature: Of sampled answers.
+        quick: Read values only: no permutation tests, no verdict.
     """
 
     conversations: tuple[Conversation, ...]
@@ -42,21 +49,22 @@ class Material:
     likelihoods: Mapping[str, Any] | None = None
     vectors: Mapping[str, NDArray[np.float32]] | None = None
     encoder: str = ""
+    human: ArmAnswers | None = None
+    placebo_waived: str = ""
+    temperature: float = 1.0
+    quick: bool = False
     seed: int = 0
 
     def without(self, people: frozenset[str]) -> Material:
-        """The same with some personas left out."""
-        return Material(
+        """The same with some personas left out; only values are read of it."""
+        return replace(
+            self,
             conversations=tuple(c for c in self.conversations if c.persona_id not in people),
             answers=tuple(a for a in self.answers if a.persona_id not in people),
             population=None if self.population is None else self.population.model_copy(
                 update={"personas": tuple(p for p in self.population.personas if p.id not in people)}
             ),
-            questionnaire=self.questionnaire,
-            likelihoods=self.likelihoods,
-            vectors=self.vectors,
-            encoder=self.encoder,
-            seed=self.seed,
+            quick=True,
         )  # fmt: skip
 
 
@@ -72,6 +80,9 @@ def material_of(store: Store, spec: StudySpec) -> Material:
         likelihoods=store.likelihoods(),
         vectors=store.embeddings(encoder) if encoder else None,
         encoder=encoder,
+        human=stored_human(store.get_meta("human")),
+        placebo_waived=spec.survey.placebo_waived if spec.survey else "",
+        temperature=spec.survey.temperature if spec.survey else 1.0,
         seed=spec.seed,
     )
 
@@ -142,7 +153,7 @@ def positions(m: Material) -> tuple[list[str], list[str], Any, Any]:
         items[item.dimension].append(item.id)
     scores: dict[tuple[str, str], list[float]] = defaultdict(list)
     for a in m.answers:
-        if not math.isnan(a.score):
+        if not math.isnan(a.score) and a.arm == "persona":
             scores[a.persona_id, a.item_id].append(a.score)
     z = np.full((len(people), len(axes)), np.nan)
     for i, person in enumerate(people):
@@ -158,7 +169,7 @@ def positions(m: Material) -> tuple[list[str], list[str], Any, Any]:
 def _coverage(m: Material) -> Reading:
     people, axes, z, t = positions(m)
     assert m.questionnaire is not None
-    scored = [a for a in m.answers if a.probs is not None]
+    scored = [a for a in m.answers if a.probs is not None and a.arm == "persona"]
     if not scored:
         raise GaugeError("no answer could be scored")
     lattice = None
@@ -174,17 +185,56 @@ def _coverage(m: Material) -> Reading:
 
 
 def _variance(m: Material) -> Reading:
-    if not m.answers:
-        raise GaugeError("no survey was asked")
-    exact = all(a.mode == "exact" for a in m.answers)
-    return variance_reading(
-        np.array([a.score for a in m.answers]),
-        np.array([a.persona_id for a in m.answers]),
-        np.array([a.item_id for a in m.answers]),
-        run=None if exact else np.array([a.replicate for a in m.answers]),
-        run_variance=np.array([math.nan if a.variance is None else a.variance for a in m.answers]) if exact else None,
-        seed=m.seed,
+    """Survey answers by arm, and what was said in conversations as vectors."""
+    said = _conversation_vectors(m)
+    texts = () if said is None else text_variance_scores(*said, seed=m.seed, draws=99 if m.quick else 999)
+    if not any(a.arm == "persona" for a in m.answers):
+        if not texts:
+            raise GaugeError("no survey was asked, and no conversations that were held twice have vectors")
+        return Reading(gauge="variance", scores=texts)
+    arms = {arm: _arm_answers([a for a in m.answers if a.arm == arm], m) for arm in _arms_of(m.answers)}
+    found = panel_reading(
+        arms, waiver=m.placebo_waived, human=m.human, temperature=m.temperature, quick=m.quick, seed=m.seed
     )
+    return found.model_copy(update={"scores": (*found.scores, *texts)})
+
+
+def _arms_of(answers: Sequence[Answer]) -> list[str]:
+    """Arms in the order of the ladder."""
+    there = {a.arm for a in answers}
+    return [arm for arm in ("persona", *ARMS) if arm in there]
+
+
+def _arm_answers(answers: Sequence[Answer], m: Material) -> ArmAnswers:
+    exact = all(a.mode == "exact" for a in answers)
+    k = max((len(a.probs) for a in answers if a.probs is not None), default=1)
+    facts = {} if m.population is None else {p.id: p.facts for p in m.population.personas}
+    known = set.intersection(*(set(facts.get(a.persona_id, {})) for a in answers)) if answers else set()
+    return ArmAnswers(
+        score=np.array([a.score for a in answers]),
+        persona=np.array([a.persona_id for a in answers]),
+        item=np.array([a.item_id for a in answers]),
+        run=np.array([a.replicate for a in answers]),
+        probs=np.array([a.probs if a.probs is not None else [math.nan] * k for a in answers]),
+        run_variance=np.array([math.nan if a.variance is None else a.variance for a in answers]) if exact else None,
+        attributes={name: np.array([facts[a.persona_id][name] for a in answers]) for name in sorted(known)},
+    )
+
+
+def _conversation_vectors(m: Material) -> tuple[Any, Any, Any, Any] | None:
+    """One unit vector per conversation with its persona, scenario and words; None where too little was said."""
+    vectors = m.vectors or {}
+    rows = []
+    for c in m.conversations:
+        lines = [t for t in c.user_texts if t.strip()]
+        if c.complete and c.persona_id and lines and all(text_key(t) in vectors for t in lines):
+            mean = np.mean([vectors[text_key(t)] for t in lines], axis=0, dtype=np.float64)
+            if (length := float(np.linalg.norm(mean))) > 0:
+                rows.append((mean / length, c.persona_id, c.scenario_id or "", sum(len(t.split()) for t in lines)))
+    if len({r[1] for r in rows}) < 2 or len(rows) == len({r[1:3] for r in rows}):
+        return None
+    x, who, what, words = zip(*rows, strict=True)
+    return np.stack(x), np.array(who), np.array(what), np.array(words, dtype=np.float64)
 
 
 def _diversity(m: Material) -> Reading:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from multitudes.core.canonical import content_hash
 from multitudes.core.records import Population, Questionnaire
+from multitudes.personas.placebo import placebo
 from multitudes.personas.render import render
 from multitudes.simulate.conversation import Rules, Talk
 from multitudes.simulate.survey import Ask, Mode, SurveyRules, frame
@@ -49,17 +50,22 @@ def make_plan(spec: StudySpec, population: Population, questionnaire: Questionna
         for persona in population.personas
     )
     runs = 1 if mode == "exact" or spec.survey is None else spec.survey.runs
+    asked = [("persona", persona, render(persona, context=context)) for persona in population.personas]
+    for arm in spec.placebo:
+        n = min(spec.placebo_people, len(population))
+        asked += [(arm, *one) for one in placebo(arm, population, n=n, root=spec.root)]
     asks = tuple(
         Ask(
-            id=_id("a", spec.root, persona.id, questionnaire.id, item.id, replicate),
+            id=_id("a", spec.root, *(() if arm == "persona" else (arm,)), persona.id, questionnaire.id, item.id, run),
             persona=persona,
-            prompt=render(persona, context=context),
+            prompt=prompt,
             item=item,
-            replicate=replicate,
+            replicate=run,
+            arm=arm,
         )
-        for persona in population.personas
-        for item in (questionnaire.items if questionnaire else ())
-        for replicate in range(runs)
+        for arm, persona, prompt in asked
+        for item in questionnaire.items
+        for run in range(runs)
     ) if questionnaire else ()  # fmt: skip
     c = spec.conversation
     rules = Rules(
@@ -81,7 +87,8 @@ class Forecast(NamedTuple):
 
     Attributes:
         conversations: How many are held.
-        answers: How many survey answers.
+        answers: How many survey answers of the people.
+        placebo: How many of placebo arms.
         calls: Model calls.
         prompt_tokens: Fed, if nothing were reused.
         new_prompt_tokens: Fed where an engine reuses what was said before.
@@ -90,6 +97,7 @@ class Forecast(NamedTuple):
 
     conversations: int
     answers: int
+    placebo: int
     calls: int
     prompt_tokens: int
     new_prompt_tokens: int
@@ -115,7 +123,8 @@ def forecast(plan: Plan, spec: StudySpec) -> Forecast:
         prompt += asked * (2 if exact else 1)
         new += (asked - _tokens(ask.prompt)) * (2 if exact else 1)
         completion += 0 if exact else 12
-    return Forecast(len(plan.talks), len(plan.asks), calls, prompt, new, completion)
+    people = sum(ask.arm == "persona" for ask in plan.asks)
+    return Forecast(len(plan.talks), people, len(plan.asks) - people, calls, prompt, new, completion)
 
 
 def _tokens(text: str) -> int:

@@ -25,6 +25,7 @@ from multitudes.simulate.targets import HttpTarget, ModelTarget, Target, functio
 from multitudes.study.data import RunData, read_run
 from multitudes.study.evidence import collect_embeddings, collect_likelihoods
 from multitudes.study.gauges import read_gauges
+from multitudes.study.human import read_human
 from multitudes.study.plan import Plan, make_plan
 from multitudes.study.spec import StudySpec, TargetSpec
 from multitudes.study.store import Store
@@ -121,6 +122,8 @@ async def run_study(
                 spec, population, questionnaire, mode=mode_of(voices.simulator) if mode == "auto" else mode
             )
             _record_setup(store, plan, voices, questionnaire)
+            if questionnaire is not None and spec.survey is not None and spec.survey.human is not None:
+                store.put_meta(human=read_human(base / spec.survey.human, questionnaire))
             await _converse(store, plan, spec, voices, watch, retry_faults)
             await _survey(store, plan, spec, voices, watch, retry_faults)
             await _measure(store, spec, population, voices, watch)
@@ -284,7 +287,7 @@ async def _measure(store: Store, spec: StudySpec, population: Population, voices
         watch(Step("evidence", 0, len(conversations)))
         spent = await collect_likelihoods(store, conversations, population, spec, voices.listener)
         watch(Step("evidence", len(conversations), len(conversations)))
-    if "diversity" in spec.measure.gauges and spec.models.encoder != "none" and conversations:
+    if {"diversity", "variance"} & set(spec.measure.gauges) and spec.models.encoder != "none" and conversations:
         from multitudes.models.encode import load_encoder
 
         collect_embeddings(store, [t for c in conversations for t in c.user_texts], load_encoder(spec.models.encoder))

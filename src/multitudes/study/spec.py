@@ -140,6 +140,24 @@ class SurveySpec(Frozen):
     )
     runs: Whole = Field(2, ge=1, le=1000, description="Sampled answers per person and item; exact ones need one.")
     temperature: Number = Field(1.0, gt=0, le=5, description="Of sampled answers.")
+    placebo: tuple[Literal["none", "random-text", "shuffled", "demographics"], ...] = Field(
+        ("none", "random-text", "shuffled"),
+        description="Who answers beside the people, for the variance gauge: what any prompt would do.",
+    )
+    placebo_people: Whole = Field(25, ge=2, le=1000, description="In each placebo arm; never more than people.")
+    placebo_waived: str = Field("", description="Why there is no placebo; printed beside the result.")
+    human: str | None = Field(
+        None, description="Table of people's own answers to the same items, to compare with (CSV, JSONL, Parquet)."
+    )
+
+    @model_validator(mode="after")
+    def _placebo_or_reason(self) -> Self:
+        if ("none" not in self.placebo or len(self.placebo) < 2) and not self.placebo_waived.strip():
+            raise ValueError(
+                'personas are judged against what any prompt would do: placebo needs "none" and one more arm; '
+                "or say in placebo_waived why there is none, which is printed beside the result"
+            )
+        return self
 
 
 class MeasureSpec(Frozen):
@@ -212,6 +230,16 @@ class StudySpec(Frozen):
         content = self.model_dump(exclude={"budget", "prices", "measure"}, mode="json")
         content["conversation"].pop("in_flight")
         return content_hash(content)
+
+    @property
+    def placebo(self) -> tuple[str, ...]:
+        """Placebo arms that are asked: those of the survey, if its variance is measured."""
+        return self.survey.placebo if self.survey and "variance" in self.measure.gauges else ()
+
+    @property
+    def placebo_people(self) -> int:
+        """People in each placebo arm, at most."""
+        return self.survey.placebo_people if self.survey else 0
 
     @property
     def root(self) -> str:

@@ -197,7 +197,11 @@ def _happened(run: RunData, study: ShownStudy, faults: Counter[str]) -> str:
         parts.append(f"{held} of {study.conversations_planned} planned conversations held")
     if study.answers_planned:
         given = sum(a.fault is None for a in run.answers)
-        parts.append(f"{given} of {study.answers_planned} survey answers given")
+        placebo = len(run.answers) - len(run.own_answers)
+        parts.append(
+            f"{given} of {study.answers_planned} survey answers given"
+            + (f" ({placebo} of them by placebos)" if placebo else "")
+        )
     unasked = (study.conversations_planned - study.conversations) + (study.answers_planned - study.answers)
     blame = ", ".join(f"{n} {kind}" for kind, n in sorted(faults.items()))
     spent = sum(c.stop_reason == "budget" for c in run.conversations)
@@ -266,7 +270,12 @@ def _variance(readings: Sequence[Reading]) -> str:
     icc = score_of(readings, "variance", "icc_within")
     if icc is None or (v := _value(icc)) is None:
         return ""
-    return (
+    text = (
         f"Who was asked explains {v:.0%} of the spread of answers to a question{_between(icc)}; the rest is noise "
         "between runs. In people it is about 50% on one task with repeats (colour associations)."
     )
+    placebo = score_of(readings, "variance", "icc_within_random_text")
+    if placebo is not None and (r := _value(placebo)) is not None:
+        text += f" Random texts in place of the personas explain {r:.0%}{_between(placebo)}."
+    verdict = next((r.tables["verdict"] for r in readings if r.gauge == "variance" and "verdict" in r.tables), None)
+    return text.replace(" -", " −") + (f" {verdict['sentence']}" if verdict else "")

@@ -16,15 +16,23 @@ Source: Koch's symmetric sums (1965) in squared-difference form; own derivation 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import coo_matrix
+from scipy.sparse import coo_matrix, csr_matrix
 from scipy.sparse.csgraph import connected_components
 
-from multitudes.core.checks import check_same_length
+from multitudes.core.checks import check_same_length, check_shape
 from multitudes.core.errors import GaugeError
+from multitudes.measure.errors import (
+    DisconnectedDesignError,
+    DuplicateKeyError,
+    NotFiniteError,
+    TooFewItemsError,
+    TooFewPersonasError,
+)
 from multitudes.measure.stats import sum_by
 
 FloatArray = NDArray[np.float64]
@@ -145,79 +153,143 @@ def collect(
             the mean of that distribution, one per cell, and no run noise enters: the exact form, R = ∞.
 
     Raises:
-        GaugeError: On shapes that differ, infinite values, a repeated answer, fewer than two personas or items, or
-            personas and items that fall into groups which share nothing.
+        TooFewPersonasError: If fewer than two personas have a scored answer.
+        TooFewItemsError: If fewer than two items have one.
+        DisconnectedDesignError: If personas and items fall into groups that share nothing.
+        DuplicateKeyError: If an answer of one persona, item and run is there twice.
+        NotFiniteError: If a value is infinite, or a label is missing.
+        GaugeError: On shapes that differ or a negative run variance.
     """
-    values = np.asarray(y, dtype=np.float64)
+    answers = scored_answers(y, {"persona": persona, "item": item}, run=run, run_variance=run_variance)
+    personas, p = np.unique(answers.labels["persona"], return_inverse=True)
+    items, i = np.unique(answers.labels["item"], return_inverse=True)
+    if len(personas) < 2 or len(items) < 2:
+        raise (TooFewPersonasError if len(personas) < 2 else TooFewItemsError)(
+            "components need at least two personas and two items",
+            found=f"{len(personas)} personas and {len(items)} items with a scored answer",
+            hint=None if len(personas) < 2 else "one item alone: one_way in measure/variance/anova.py",
+        )
+    cell, inverse, counts = np.unique(p * len(items) + i, return_inverse=True, return_counts=True)
+    cp, ci = cell // len(items), cell % len(items)
+    refuse_islands(cp, ci, personas, items)
+    total, square, within = cell_sums(answers, inverse, counts)
+    return Cells(cp, ci, counts.astype(np.float64), total, square, within, personas, items, answers.unscored)
+
+
+class Answers(NamedTuple):
+    """Scored answers, checked: values (n, d), labels, run labels and run variances, and how many were left out."""
+
+    values: FloatArray
+    labels: dict[str, NDArray[Any]]
+    run: NDArray[Any] | None
+    run_variance: FloatArray | None
+    unscored: int
+
+
+def scored_answers(
+    y: ArrayLike, labels: Mapping[str, ArrayLike], *, run: ArrayLike | None, run_variance: ArrayLike | None
+) -> Answers:
+    """The answers without NaN, as ``collect`` describes them, with their labels.
+
+    Raises:
+        NotFiniteError: If a value is infinite, or a label is missing.
+        GaugeError: On shapes that differ or a negative run variance.
+    """
+    values = check_shape("y", y, "n" if np.ndim(y) == 1 else "n d")
     values = values[:, None] if values.ndim == 1 else values
-    if values.ndim != 2:
-        raise GaugeError("'y' has the wrong shape", where="y", found=str(values.shape), expected="(n,) or (n, d)")
-    who, what = np.asarray(persona), np.asarray(item)
-    check_same_length(y=values, persona=who, item=what)
+    named = {**labels, **({} if run is None else {"run": run})}
+    columns = {name: _labels(name, column) for name, column in named.items()}
+    check_same_length(y=values, **columns)
     if np.isinf(values).any():
-        raise GaugeError("'y' holds an infinite value", where="y", expected="numbers, or NaN for unscored")
-    noise = None if run_variance is None else np.asarray(run_variance, dtype=np.float64)
+        raise NotFiniteError("'y' holds an infinite value", where="y", expected="numbers, or NaN for unscored")
     scored = ~np.isnan(values).any(axis=1)
-    if noise is not None:
+    noise = None
+    if run_variance is not None:
+        noise = check_shape("run_variance", run_variance, "n")
         check_same_length(y=values, run_variance=noise)
+        if np.isinf(noise).any():
+            raise NotFiniteError("'run_variance' holds an infinite value", where="run_variance")
         if (noise < -1e-12).any():
             raise GaugeError("'run_variance' is negative", where="run_variance", found=repr(float(np.nanmin(noise))))
         scored &= ~np.isnan(noise)
-    values, who, what = values[scored], who[scored], what[scored]
-    personas, p = np.unique(who, return_inverse=True)
-    items, i = np.unique(what, return_inverse=True)
-    if len(personas) < 2 or len(items) < 2:
-        raise GaugeError(
-            "components need at least two personas and two items",
-            found=f"{len(personas)} personas and {len(items)} items with a scored answer",
-        )
-    cell, inverse, counts = np.unique(p * len(items) + i, return_inverse=True, return_counts=True)
-    if run is not None:
-        _refuse_repeats(inverse, np.asarray(run)[scored])
-    if noise is not None and (counts > 1).any():
+        noise = np.maximum(noise[scored], 0.0)
+    kept = {name: columns[name][scored] for name in labels}
+    runs = None if run is None else columns["run"][scored]
+    return Answers(values[scored], kept, runs, noise, int((~scored).sum()))
+
+
+def _labels(name: str, column: ArrayLike) -> NDArray[Any]:
+    out = np.asarray(column)
+    if out.ndim != 1:
+        raise GaugeError(f"{name!r} has the wrong shape", where=name, found=str(out.shape), expected="(n,)")
+    missing = out.dtype.kind == "f" and np.isnan(out).any()
+    if missing or (out.dtype.kind == "O" and any(x is None or x != x for x in out)):
+        raise NotFiniteError(f"{name!r} has a missing label", where=name, expected="a label for every answer")
+    return out
+
+
+def cell_sums(answers: Answers, cell: IntArray, counts: IntArray) -> tuple[FloatArray, FloatArray, FloatArray | None]:
+    """Σy, Σ‖y‖² and run variance per cell, of the answers less their mean.
+
+    Raises:
+        DuplicateKeyError: If a run label is there twice in a cell.
+        GaugeError: If a cell has several distributions.
+    """
+    if answers.run is not None:
+        _, code = np.unique(answers.run, return_inverse=True)
+        _, times = np.unique(cell * (code.max() + 1) + code, return_counts=True)
+        if (times > 1).any():
+            keys = ", ".join([*answers.labels, "run"])
+            raise DuplicateKeyError("an answer is there twice", found=f"{int((times > 1).sum())} repeated ({keys})")
+    if answers.run_variance is not None and (counts > 1).any():
         raise GaugeError("the exact form takes one distribution per persona and item", found="a cell with several")
-    cp, ci = cell // len(items), cell % len(items)
-    _refuse_islands(cp, ci, personas, items)
-    centred = values - values.mean(axis=0)  # otherwise a large common level cancels all digits
-    centred = np.where(np.ptp(values, axis=0) > 0, centred, 0.0)
-    total = np.zeros((len(cell), values.shape[1]))
-    np.add.at(total, inverse, centred)
-    square = sum_by(inverse, (centred**2).sum(axis=1))
-    within = None if noise is None else sum_by(inverse, np.maximum(noise[scored], 0.0))
-    left_out = int((~scored).sum())
-    return Cells(cp, ci, counts.astype(np.float64), total, square, within, personas, items, left_out)
+    centred = answers.values - answers.values.mean(axis=0)  # otherwise a large common level cancels all digits
+    centred = np.where(np.ptp(answers.values, axis=0) > 0, centred, 0.0)
+    square = sum_by(cell, np.einsum("nd,nd->n", centred, centred), len(counts))
+    noise = answers.run_variance
+    return sum_rows_by(cell, centred, len(counts)), square, None if noise is None else sum_by(cell, noise)
 
 
-def _refuse_repeats(cell: IntArray, run: NDArray[Any]) -> None:
-    _, code = np.unique(run, return_inverse=True)
-    _, counts = np.unique(cell * (code.max() + 1) + code, return_counts=True)
-    if (counts > 1).any():
-        raise GaugeError("an answer is there twice", found=f"{int((counts > 1).sum())} repeated (persona, item, run)")
+def sum_rows_by(code: IntArray, rows: FloatArray, size: int) -> FloatArray:
+    """Sum of the rows (n, d) of each code 0..size-1: (size, d)."""
+    if rows.shape[1] <= 8:
+        return np.stack([sum_by(code, column, size) for column in rows.T], axis=1)
+    n = len(code)
+    return np.asarray(csr_matrix((np.ones(n), (code, np.arange(n))), shape=(size, n)) @ rows)
 
 
-def _refuse_islands(p: IntArray, i: IntArray, personas: NDArray[Any], items: NDArray[Any]) -> None:
-    size = len(personas) + len(items)
-    graph = coo_matrix((np.ones(len(p)), (p, i + len(personas))), shape=(size, size))
+def refuse_islands(a: IntArray, b: IntArray, a_labels: Any, b_labels: Any, names: str = "personas and items") -> None:
+    """Check that codes ``a`` and ``b`` of two facets are linked by the cells they share.
+
+    Raises:
+        DisconnectedDesignError: With the groups.
+    """
+    size = len(a_labels) + len(b_labels)
+    graph = coo_matrix((np.ones(len(a)), (a, b + len(a_labels))), shape=(size, size))
     parts, label = connected_components(graph, directed=False)
     if parts > 1:
-        groups = [[str(x) for x in personas[label[: len(personas)] == part][:5]] for part in range(parts)]
-        raise GaugeError(
-            "personas and items fall into groups that share nothing, so their components cannot be told apart",
-            found="; ".join(f"group with personas {', '.join(g)}" for g in groups[:5]),
-            expected="a design in which every two personas are linked by shared items",
+        first = names.split(" and ")[0]
+        groups = [[str(x) for x in a_labels[label[: len(a_labels)] == part][:5]] for part in range(parts)]
+        raise DisconnectedDesignError(
+            f"{names} fall into groups that share nothing, so their components cannot be told apart",
+            found="; ".join(f"group with {first} {', '.join(g)}" for g in groups[:5]),
+            expected=f"a design in which every two {first} are linked by shared {names.split(' and ')[1]}",
         )
 
 
 def pair_sums(n: FloatArray, square: FloatArray, total: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Σ½‖y - y'‖² over the ordered pairs of a group, and their number, from its n, Σ‖y‖² and Σy (last axis)."""
-    return np.maximum(n * square - (total**2).sum(axis=-1), 0.0), n * (n - 1)
+    """Σ½‖y - y'‖² over the ordered pairs of a group, and their number, from its n, Σ‖y‖² and Σy (last axis).
+
+    A sum that rounding alone could have left is 0, so that equal answers have no spread rather than a random one.
+    """
+    top = n * square - (total**2).sum(axis=-1)
+    rounding = 16 * np.finfo(np.float64).eps * np.sqrt(np.maximum(n, 1.0)) * n * square
+    return np.where(top > rounding, top, 0.0), n * (n - 1)
 
 
 def group_sums(cells: Cells, code: IntArray, size: int) -> tuple[FloatArray, FloatArray, FloatArray]:
     """n, Σ‖y‖² and Σy of each of ``size`` groups of cells."""
-    total = np.zeros((size, cells.total.shape[1]))
-    np.add.at(total, code, cells.total)
-    return sum_by(code, cells.n, size), sum_by(code, cells.square, size), total
+    return sum_by(code, cells.n, size), sum_by(code, cells.square, size), sum_rows_by(code, cells.total, size)
 
 
 def share_exactly(cell: Any, persona: Any, item: Any, everyone: Any) -> Spreads:

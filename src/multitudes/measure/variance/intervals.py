@@ -163,10 +163,11 @@ def interval(
         )
     else:
         drawn = np.asarray(quantity(bootstrap_spreads(cells, seed=seed)))
-        drawn = drawn[np.isfinite(drawn)]
-        if not len(drawn):
+        defined = drawn[np.isfinite(drawn)]
+        if not len(defined):
             return Estimate(value, None, None, p, cells.unscored, "no interval: undefined in every draw")
-        low, high = np.percentile(drawn, [50 * (1 - level), 50 * (1 + level)])
-        found = Estimate(value, float(low), float(high), p)
+        low, high = np.percentile(defined, [50 * (1 - level), 50 * (1 + level)])
+        lost = len(drawn) - len(defined)
+        found = Estimate(value, float(low), float(high), p, 0, f"undefined in {lost} draws" if lost else "")
     flag = f"few clusters: {p} personas, {i} items" if min(p, i) < FEW else ""
     return found._replace(n=p, unscored=cells.unscored, note="; ".join(x for x in (found.note, flag) if x))

@@ -1,0 +1,116 @@
+"""The persona arm beside its placebos: what is called signal, what is not, and when there is no verdict."""
+
+import numpy as np
+import pytest
+
+from multitudes.measure.variance.panel import ArmAnswers, panel_reading
+
+P, I, R, K = 25, 12, 2, 5
+
+
+def arm(rng, *, persona=0.0, interaction=0.0, run=1.0, people=P, shared_runs=False):
+    """Five ordered labels cut from a normal score, as answers of sampled runs."""
+    p, i, r = (x.ravel() for x in np.meshgrid(range(people), range(I), range(R), indexing="ij"))
+    y = persona * rng.normal(size=people)[p] + interaction * rng.normal(size=(people, I))[p, i]
+    y = y + rng.normal(size=I)[i] + run * rng.normal(size=len(p))
+    if shared_runs:  # one answer of a cache for all labels of nobody
+        y = rng.normal(size=(I, R))[i, r] * 1.0
+    label = np.clip(np.digitize(y, [-1.2, -0.4, 0.4, 1.2]), 0, K - 1)
+    probs = np.eye(K)[label]
+    return ArmAnswers(label / (K - 1), np.char.add("p", p.astype(str)), i, r, probs)
+
+
+def arms(rng, **persona):
+    placebo = {name: arm(rng) for name in ("none", "random-text", "shuffled")}
+    return {"persona": arm(rng, **persona), **placebo}
+
+
+def by_name(reading):
+    return {s.name: s for s in reading.scores}
+
+
+def test_real_people_rise_above_their_placebos():
+    reading = panel_reading(arms(np.random.default_rng(1), persona=0.8, interaction=0.8))
+    scores, verdict = by_name(reading), reading.tables["verdict"]
+    assert verdict["state"] == "supported"
+    assert verdict["sentence"].startswith("Supported: between-persona differences exceed run noise and placebo")
+    assert scores["icc_within"].value > 0.3 > abs(scores["icc_within_random_text"].value)
+    assert scores["p_signal"].value == pytest.approx(0.001)
+    assert scores["kappa"].low > 0
+    assert scores["pir"].low > 0
+    assert [row["arm"] for row in reading.tables["ladder"]] == ["persona", "none", "random-text", "shuffled"]
+
+
+def test_noise_is_never_called_people():
+    states = [panel_reading(arms(np.random.default_rng(seed))).tables["verdict"]["state"] for seed in range(100, 140)]
+    assert "supported" not in states
+
+
+def test_people_who_are_no_more_than_any_prompt_are_not_supported():
+    rng = np.random.default_rng(3)
+    same = {"persona": 0.7, "interaction": 0.7}
+    given = {"persona": arm(rng, **same), "none": arm(rng), "random-text": arm(rng, **same), "shuffled": arm(rng)}
+    assert panel_reading(given).tables["verdict"]["state"] != "supported"
+
+
+def test_a_missing_placebo_is_refused_unless_a_reason_is_given_which_is_printed():
+    rng = np.random.default_rng(4)
+    alone = {"persona": arm(rng, persona=0.8)}
+    refused = panel_reading(alone).tables["verdict"]
+    assert refused["state"] == "no verdict"
+    assert "arms that show what any prompt would do" in refused["sentence"]
+    waived = panel_reading(alone, waiver="the server went away").tables["verdict"]
+    assert any("the server went away" in line for line in waived["lines"])
+    assert waived["state"] != "supported"  # what any text would do is unknown
+
+
+def test_a_cache_behind_nobody_makes_the_study_invalid():
+    rng = np.random.default_rng(5)
+    given = arms(rng, persona=0.8) | {"none": arm(rng, shared_runs=True)}
+    verdict = panel_reading(given).tables["verdict"]
+    assert verdict["state"] == "no verdict"
+    assert "depend on each other" in verdict["sentence"]
+
+
+def test_runs_that_never_differ_are_no_runs():
+    rng = np.random.default_rng(6)
+    given = arms(rng, persona=0.8) | {"persona": arm(rng, persona=0.8, interaction=0.5, run=0.0)}
+    assert panel_reading(given).tables["verdict"]["state"] == "no verdict"
+
+
+def test_whole_distributions_need_no_runs_and_nobody_has_no_signal():
+    rng = np.random.default_rng(7)
+
+    def exact(spread):
+        logits = spread * rng.normal(size=(P, I, K)) + rng.normal(size=(1, I, K))
+        probs = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+        x = np.linspace(0, 1, K)
+        mean = probs @ x
+        p, i = (v.ravel() for v in np.meshgrid(range(P), range(I), indexing="ij"))
+        return ArmAnswers(mean.ravel(), p, i, None, probs.reshape(-1, K), (probs @ x**2 - mean**2).ravel())
+
+    given = {"persona": exact(1.5), "none": exact(0.0), "random-text": exact(0.3), "shuffled": exact(1.0)}
+    reading = panel_reading(given)
+    assert reading.tables["verdict"]["state"] == "supported"
+    assert by_name(reading)["icc_within_none"].value == pytest.approx(0, abs=1e-9)
+    assert "p_signal" not in by_name(reading)
+
+
+def test_people_who_were_asked_twice_set_the_noise_that_is_wanted():
+    rng = np.random.default_rng(8)
+    given = {"persona": arm(rng, persona=1.5, interaction=2.5, run=0.15, people=50), **{
+        k: arm(rng) for k in ("none", "random-text", "shuffled")}}  # fmt: skip
+    human = arm(rng, persona=0.5, interaction=0.6, run=1.0, people=60)
+    verdict = panel_reading(given, human=human).tables["verdict"]
+    assert verdict["state"] == "not supported"
+    assert "too rigid" in verdict["sentence"]
+    without = panel_reading(given).tables["verdict"]
+    assert any("Q2" in line and "not assessed" in line for line in without["lines"])
+
+
+def test_quick_reads_the_same_values_without_tests():
+    given = arms(np.random.default_rng(9), persona=0.8)
+    whole, quick = by_name(panel_reading(given)), by_name(panel_reading(given, quick=True))
+    assert quick["icc_within"].value == whole["icc_within"].value
+    assert quick["kappa"].value == whole["kappa"].value
+    assert "icc_within_none" not in quick
