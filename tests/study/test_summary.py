@@ -81,8 +81,8 @@ def test_a_complete_run(tmp_path, small, run):
     first, *others = value["headline"]
     planned = value["study"]["answers_planned"]
     assert first == (
-        f"8 simulated people; 16 of 16 planned conversations held; {planned} of {planned} survey answers given (576 of them "
-        "by placebos); no faults."
+        f"8 simulated people; 16 of 16 planned conversations held; {planned} of {planned} survey answers "
+        "given (576 of them by placebos); no faults."
     )
     assert [line.split(" ")[0:3] for line in others] == [
         ["The", "people", "sounded"], ["Their", "answers", "cover"], ["Who", "was", "asked"],

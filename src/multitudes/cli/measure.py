@@ -11,7 +11,12 @@ from multitudes.cli._show import console, ending, print_json, print_table
 
 
 def measure(
-    file: Annotated[Path, typer.Argument(help="Transcripts: chat JSONL, ShareGPT or ConvLab; .gz too.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="Transcripts (chat JSONL, ShareGPT, ConvLab) or a table of answers or texts (CSV, JSONL, Parquet)."
+        ),
+    ],
     gauges: Annotated[str, typer.Option("--with", help="Gauges, separated by commas.")] = "leak,diversity",
     speakers: Annotated[str | None, typer.Option(help="Labels of the speakers to measure, such as P1,P2.")] = None,
     personas: Annotated[Path | None, typer.Option(help="Who they are, for the listener.")] = None,
@@ -22,6 +27,12 @@ def measure(
     limit: Annotated[int | None, typer.Option(help="Only the first so many views.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of intervals.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the readings as JSON.")] = False,
+    column: Annotated[
+        list[str] | None, typer.Option(help="Tables: ROLE=COLUMN, such as persona=worker; may be repeated.")
+    ] = None,
+    human: Annotated[Path | None, typer.Option(help="Tables: people's own answers to the same items.")] = None,
+    placebo_waived: Annotated[str, typer.Option(help="Tables: why there are no placebo arms.")] = "",
+    temperature: Annotated[float, typer.Option(help="Tables: at which the runs were sampled.")] = 1.0,
     quotes: Annotated[int, typer.Option(help="Leaking lines to quote.")] = 3,
 ) -> None:
     """Read gauges on transcripts that nobody here wrote."""
@@ -31,9 +42,28 @@ def measure(
         from multitudes.models.encode import load_encoder
         from multitudes.models.load import load
         from multitudes.personas.sources import load_population
+        from multitudes.simulate.tables import is_table
         from multitudes.simulate.transcripts import read_transcripts
+        from multitudes.study.tables import measure_table
 
         names = [g.strip() for g in gauges.split(",") if g.strip()]
+        if column or "variance" in names or is_table(file):
+            measured = measure_table(
+                file, names, columns=_mapping(column or []), human=human, placebo_waived=placebo_waived,
+                temperature=temperature, encoder=None if encoder == "none" else load_encoder(encoder),
+                skip_invalid=skip_invalid, seed=seed,
+            )  # fmt: skip
+            if as_json:
+                print_json([r.model_dump(mode="json") for r in measured.readings])
+                return
+            for note in measured.notes:
+                console.print(f"note: {note}", markup=False)
+            print_table(score_table([s for r in measured.readings for s in r.scores]))
+            for verdict in (r.tables["verdict"] for r in measured.readings if "verdict" in r.tables):
+                console.print(verdict["sentence"], markup=False)
+                for line in verdict["lines"]:
+                    console.print(f"  {line}", markup=False)
+            return
         found = read_transcripts(file, people=speakers.split(",") if speakers else None, skip_invalid=skip_invalid)
         talks = found.conversations[:limit]
         readings = read(
@@ -61,3 +91,13 @@ def measure(
             console.print(
                 f"{quote.conversation_id}, turn {quote.turn} ({quote.why}): {quote.text[:160]!r}", markup=False
             )
+
+
+def _mapping(columns: list[str]) -> dict[str, str]:
+    from multitudes.core.errors import ConfigError
+
+    pairs = [c.partition("=") for c in columns]
+    for whole, (role, sign, name) in zip(columns, pairs, strict=True):
+        if not (role and sign and name):
+            raise ConfigError("not a column", where="--column", found=repr(whole), expected="ROLE=COLUMN")
+    return {role.strip(): name.strip() for role, _, name in pairs}

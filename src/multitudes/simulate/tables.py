@@ -325,3 +325,9 @@ def _error(raw: Columns, findings: Sequence[Finding], n: int) -> DataFormatError
         first.what, where=raw.place(first.line), found=first.found, expected=first.expected + more,
         hint="mend these rows, or leave them out and count them with skip_invalid=True (--skip-invalid)",
     )  # fmt: skip
+
+
+def is_table(path: str | Path) -> bool:
+    """Whether the name says that a file is a table; JSON lines may be a table or dialogues."""
+    suffixes = [x for x in Path(path).suffixes if x != ".gz"]
+    return bool(suffixes) and suffixes[-1].casefold() in (".csv", ".tsv", ".parquet")

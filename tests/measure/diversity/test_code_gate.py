@@ -254,7 +254,7 @@ def test_tasks_that_are_none():
 @pytest.mark.parametrize(
     ("written", "value"),
     [
-        ("int", 3), ("float", 2.5), ("bool", True), ("str", "x"), ("None", None), ("list[int]", [1]), ("list", [1, ""]),
+        ("int", 3), ("float", 2.5), ("bool", True), ("str", "x"), ("None", None), ("list[int]", [1]), ("list", [""]),
         ("dict[str, list[float]]", {"a": [1.0]}), ("tuple[int, str]", (1, "a")), ("tuple[int, ...]", (1, 2, 3)),
         ("set[int]", {1}), ("int | None", None), ("int | str", "a"), ("Any", {"a": (1,)}), ("list[Any]", [None]),
     ],

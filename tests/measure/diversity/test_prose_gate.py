@@ -8,15 +8,17 @@ from sklearn.metrics import cohen_kappa_score
 
 from multitudes.core.errors import GaugeError
 from multitudes.measure.diversity.prose_gate import (
-    Reference,
-    Threshold,
     ask_both_orders,
     calibrate_judge,
-    calibrate_threshold,
-    fit_reference,
     greedy_classes,
     judged_classes,
     judged_pairs,
+)
+from multitudes.measure.diversity.prose_proxy import (
+    Reference,
+    Threshold,
+    calibrate_threshold,
+    fit_reference,
     proxy_different,
     proxy_gate,
     unique_gram_share,
@@ -176,8 +178,8 @@ def gated(text, cosine=0.5):
         (FINE, 0.19, "off the prompt"),
         ("No thanks.", 0.5, ""),
         ("No.", 0.5, "too short"),
-        (" ".join(f"w{i}" for i in range(50)), 0.5, ""),
-        (" ".join(f"w{i}" for i in range(51)), 0.5, "too long"),
+        (" ".join(f"so the w{i}" for i in range(17))[:-4], 0.5, ""),
+        (" ".join(f"so the w{i}" for i in range(17)), 0.5, "too long"),
         ("we sing a song " * 5, 0.5, "repeats itself"),
         ("As an AI language model I cannot go to the market.", 0.5, "assistant voice"),
         ("Я вчера ходил на рынок и купил груши для сестры.", 0.5, "wrong language"),

@@ -198,7 +198,7 @@ def _pairwise(p: csr_matrix) -> float:
         a, b = a[a > 0], b[a > 0]
         explained = (_plogp(a) + _plogp(b) + a + b) / 2 - _plogp((a + b) / 2)
         total += (k - 1 - row) - float(explained.sum())
-    return min(1.0, max(0.0, total / (k * (k - 1) / 2)))
+    return float(min(1.0, max(0.0, total / (k * (k - 1) / 2))))
 
 
 def tree_diversity(programs: Sequence[str]) -> TreeDiversity:

@@ -18,6 +18,7 @@ from multitudes.measure.variance.components import Cells, collect, components, i
 from multitudes.measure.variance.demographics import JOINT, demographic_shares
 from multitudes.measure.variance.information import count_answers, counted_information
 from multitudes.measure.variance.option_information import option_information
+from multitudes.measure.variance.permanova import Units, permutation_p
 from multitudes.measure.variance.planner import from_pilot, plan
 from multitudes.measure.variance.power import HUMAN_LOG_SE
 from multitudes.measure.variance.reading import GAUGE, variance_reading
@@ -35,7 +36,7 @@ class ArmAnswers:
     """Answers of one arm, or of people.
 
     Attributes:
-        score: (n,) numeric answers; NaN is unscored.
+        score: (n,) numeric answers, or (n, K) one-hot rows of options without an order; NaN is unscored.
         persona: (n,) who answered.
         item: (n,) what was asked.
         run: (n,) which run; None where nobody numbered them.
@@ -114,7 +115,8 @@ def panel_reading(
 def _information(ours: ArmAnswers, *, seed: int, draws: int) -> tuple[list[Score], float | None]:
     """κ_P and persona information of categorical answers, and the permutation p; None where there is no test."""
     if ours.probs is None:
-        return [], None
+        test = _permuted(ours, seed=seed, draws=draws)
+        return ([] if test is None else [_p_signal(test, "SS_A", draws)]), test
     scored = ~np.isnan(ours.probs).any(axis=1)
     if ours.exact:
         people, p = np.unique(ours.persona, return_inverse=True)
@@ -134,11 +136,27 @@ def _information(ours: ArmAnswers, *, seed: int, draws: int) -> tuple[list[Score
         _score("pir", pir, f"Σ I(persona; answer) / Σ H(answer) over items, {form}", note, 0.0),
     ]
     if test is not None:
-        how = f"share of {draws} permutations of runs over personas within items whose ΣI is as large, (1+#)/(1+B)"
-        scores.append(
-            Score(gauge=GAUGE, name="p_signal", value=test, estimator=how, direction="lower", unit="p-value")
-        )
+        scores.append(_p_signal(test, "ΣI", draws))
     return scores, test
+
+
+def _p_signal(p: float, statistic: str, draws: int) -> Score:
+    how = f"(1+#)/(1+{draws}), # permutations of runs over personas within items whose {statistic} is as large"
+    return Score(gauge=GAUGE, name="p_signal", value=p, estimator=how, direction="lower", unit="p-value")
+
+
+def _permuted(ours: ArmAnswers, *, seed: int, draws: int) -> float | None:
+    """Permutation p of persona signal in plain numbers; None where nobody was asked twice."""
+    scored = ~np.isnan(ours.score)
+    _, item = np.unique(ours.item[scored], return_inverse=True)
+    _, cell = np.unique(
+        np.stack([item, np.unique(ours.persona[scored], return_inverse=True)[1]]), axis=1, return_inverse=True
+    )
+    if len(item) == cell.max() + 1:
+        return None
+    y = ours.score[scored]
+    centred = y - (np.bincount(item, y) / np.bincount(item))[item]
+    return permutation_p(Units(centred[:, None], np.ones(len(y)), item, cell.reshape(-1)), draws=draws, seed=seed)
 
 
 def _score(name: str, found: Estimate | None, how: str, note: str, null: float) -> Score:
@@ -226,7 +244,7 @@ def _repeats(human: ArmAnswers | None) -> ArmICC | None:
 
 def _demographics(one: ArmAnswers | None, other: ArmAnswers | None) -> Estimate | None:
     """R²_demo of one side, of the attributes that both sides know, together."""
-    if one is None or other is None or not one.attributes or not other.attributes:
+    if one is None or other is None or not one.attributes or not other.attributes or one.score.ndim > 1:
         return None
     both = {name: one.attributes[name] for name in one.attributes if name in other.attributes}
     if not both:

@@ -1,0 +1,169 @@
+"""Gauges on anybody's table of answers or texts: no run, no simulation, only a file with columns."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from multitudes.core.errors import ConfigError, DataFormatError, did_you_mean
+from multitudes.core.records import Reading
+from multitudes.measure.diversity.reading import diversity_reading
+from multitudes.measure.variance.panel import PLACEBOS, ArmAnswers, panel_reading
+from multitudes.models.encode import Encoder
+from multitudes.simulate.answers import answers_of
+from multitudes.simulate.tables import Table, read_table
+
+GAUGES = ("variance", "diversity")
+MAX_STEPS = 12  # numbers with more distinct values than this are a measure, not a scale of options
+
+
+class Measured(NamedTuple):
+    """Readings of a table, and what was decided while it was read, one sentence each."""
+
+    readings: tuple[Reading, ...]
+    notes: tuple[str, ...]
+
+
+def measure_table(
+    path: str | Path,
+    gauges: Sequence[str] = ("variance",),
+    *,
+    columns: Mapping[str, str] | None = None,
+    human: str | Path | None = None,
+    placebo_waived: str = "",
+    temperature: float = 1.0,
+    encoder: Encoder | None = None,
+    skip_invalid: bool = False,
+    seed: int = 0,
+) -> Measured:
+    """Read ``variance`` of answers or ``diversity`` of texts in a CSV, TSV, JSON, JSONL or Parquet file.
+
+    Args:
+        path: The file. For variance it needs columns for persona, item and answer, for diversity persona and text.
+        columns: Column of the file by role, such as ``{"persona": "worker"}``; obvious names are guessed.
+        gauges: ``variance``, ``diversity`` or both.
+        human: A file of people's own answers to the same items, read in the same way.
+        placebo_waived: Why the file has no placebo arms; printed with the verdict.
+        temperature: At which the runs were sampled, where no column says.
+        encoder: For the spread of texts.
+        skip_invalid: Leave out unreadable rows, counted.
+        seed: Seed of intervals and permutations.
+
+    An ``arm`` column may hold ``persona``, ``none``, ``random-text``, ``shuffled`` and ``demographics``; without one
+    all answers are of the personas under test.
+
+    Raises:
+        ConfigError: A gauge that tables do not have, or a file that cannot be read.
+    """
+    for name in gauges:
+        if name not in GAUGES:
+            raise ConfigError(
+                "this gauge does not read tables", where="gauges", found=repr(name),
+                expected=" or ".join(GAUGES), hint=did_you_mean(name, GAUGES),
+            )  # fmt: skip
+    readings: list[Reading] = []
+    notes: list[str] = []
+    for name in gauges:
+        need = ("persona", "item", "answer") if name == "variance" else ("persona", "text")
+        table = read_table(path, columns, require=need, skip_invalid=skip_invalid)
+        notes += _decided(table)
+        if name == "diversity":
+            bags: dict[str, list[str]] = defaultdict(list)
+            for who, text in zip(table.roles["persona"], table.roles["text"], strict=True):
+                bags[str(who)].append(str(text))
+            encode = None if encoder is None else encoder.encode
+            readings.append(
+                diversity_reading(bags, encoder=encode, encoder_name=encoder.name if encoder else "", seed=seed)
+            )
+            continue
+        arms, said, labels = _arms(table, temperature)
+        notes += said
+        people = None
+        if human is not None:
+            people_table = read_table(human, columns, require=need, skip_invalid=skip_invalid)
+            notes += [f"people: {n}" for n in _decided(people_table)]
+            people = _people(people_table, labels)
+        readings.append(
+            panel_reading(arms, waiver=placebo_waived, human=people, temperature=_temperature(table, temperature),
+                          seed=seed)
+        )  # fmt: skip
+    return Measured(tuple(readings), tuple(dict.fromkeys(notes)))
+
+
+def _decided(table: Table) -> list[str]:
+    return list(table.warnings)
+
+
+def _temperature(table: Table, given: float) -> float:
+    """The coldest temperature of the file: one arm without run noise makes every comparison of runs void."""
+    found = table.roles.get("temperature")
+    known = [] if found is None else [t for t in found.tolist() if t == t]
+    return min(known) if known else given
+
+
+def _arms(table: Table, temperature: float) -> tuple[dict[str, ArmAnswers], tuple[str, ...], tuple[str, ...]]:
+    answers = answers_of(table)
+    y, probs = _values(answers, answers.labels)
+    arm = np.full(table.n, "persona") if answers.arm is None else np.where(answers.arm == "", "persona", answers.arm)
+    for name in np.unique(arm.astype(str)):
+        if name != "persona" and name not in PLACEBOS:
+            raise DataFormatError(
+                "an arm that is none", where=str(table.path), found=repr(name),
+                expected="persona, " + ", ".join(PLACEBOS), hint=did_you_mean(name, ["persona", *PLACEBOS]),
+            )  # fmt: skip
+    if not (arm == "persona").any():
+        raise DataFormatError(
+            "no answers of the personas under test", where=str(table.path),
+            found="arms " + ", ".join(sorted(set(arm.astype(str)))), expected="rows whose arm is 'persona' or empty",
+        )  # fmt: skip
+    run = _runs(answers)
+    found = {
+        str(name): ArmAnswers(
+            score=y[rows], persona=answers.persona[rows].astype(str), item=answers.item[rows].astype(str),
+            run=None if run is None else run[rows], probs=None if probs is None else probs[rows],
+        )
+        for name in ("persona", *PLACEBOS)
+        if (rows := arm == name).any()
+    }  # fmt: skip
+    return found, answers.notes, answers.labels
+
+
+def _people(table: Table, labels: tuple[str, ...]) -> ArmAnswers:
+    answers = answers_of(table, kind="categorical" if labels else "auto")
+    strange = [label for label in answers.labels if labels and label not in labels]
+    if strange or (not labels and answers.kind == "categorical"):
+        raise DataFormatError(
+            "people's answers are not on the scale of the simulated ones", where=str(table.path),
+            found=", ".join(repr(x) for x in (strange or answers.labels)[:5]),
+            expected=", ".join(labels) if labels else "numbers",
+        )  # fmt: skip
+    y, probs = _values(answers, labels)
+    return ArmAnswers(y, answers.persona.astype(str), answers.item.astype(str), _runs(answers), probs)
+
+
+def _values(answers: Any, labels: tuple[str, ...]) -> tuple[Any, Any]:
+    """Numbers (n,) with options where they are steps of a scale, or one-hot rows (n, K) as both; NaN: unscored."""
+    if answers.kind == "numeric":
+        steps = np.unique(answers.y[~np.isnan(answers.y)])
+        if len(steps) > MAX_STEPS:
+            return answers.y, None
+        given = (answers.y[:, None] == steps).astype(np.float64)
+        given[np.isnan(answers.y)] = np.nan
+        return answers.y, given
+    at = {label: k for k, label in enumerate(labels)}
+    place = np.array([at[label] for label in answers.labels])
+    probs = np.eye(len(labels))[place[answers.codes]]
+    probs[answers.codes < 0] = np.nan
+    return probs, probs
+
+
+def _runs(answers: Any) -> Any:
+    """Run and wording together name a repeat."""
+    if answers.run is None and answers.wording is None:
+        return None
+    parts = [x.astype(str) for x in (answers.run, answers.wording) if x is not None]
+    return parts[0] if len(parts) == 1 else np.char.add(np.char.add(parts[0], "/"), parts[1])

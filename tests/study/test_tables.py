@@ -1,0 +1,124 @@
+"""Anybody's files under the variance and diversity gauges, and people's answers beside a survey."""
+
+import csv
+import json
+import random
+
+import pytest
+
+from multitudes.core.errors import ConfigError, DataFormatError
+from multitudes.personas.questionnaires import load_questionnaire
+from multitudes.study.human import read_human, stored_human
+from multitudes.study.tables import measure_table
+
+ARMS = ("persona", "none", "random-text", "shuffled")
+
+
+def write(path, rows):
+    with path.open("w", newline="", encoding="utf-8") as file:
+        out = csv.DictWriter(file, fieldnames=list(rows[0]))
+        out.writeheader()
+        out.writerows(rows)
+    return path
+
+
+def panel(seed=1, *, people=24, words=False, arms=ARMS, steps=True):
+    draw = random.Random(seed)
+    rows = []
+    for arm in arms:
+        for p in range(people):
+            for q in range(10):
+                for run in range(2):
+                    y = 3 + (p % 4 - 1.5 if arm == "persona" else 0) + draw.gauss(0, 0.6)
+                    value = max(1, min(5, round(y))) if steps else round(y, 3)
+                    answer = ["no", "rather no", "neither", "rather yes", "yes"][value - 1] if words else value
+                    rows.append(
+                        {"worker": f"{arm}{p}", "question": f"q{q}", "answer": answer, "run": run, "arm": arm}
+                    )
+    return rows
+
+
+def scores(measured):
+    return {s.name: s for r in measured.readings for s in r.scores}
+
+
+@pytest.mark.parametrize("kind", [{}, {"words": True}, {"steps": False}])
+def test_a_table_of_numbers_or_words_gets_its_verdict(tmp_path, kind):
+    found = measure_table(write(tmp_path / "a.csv", panel(**kind)), columns={"persona": "worker"})
+    assert found.readings[0].tables["verdict"]["state"] == "supported"
+    assert scores(found)["p_signal"].value == pytest.approx(0.001)
+    assert any("question" in note for note in found.notes)  # what was guessed is said
+
+
+def test_without_placebos_there_is_no_verdict_unless_waived(tmp_path):
+    path = write(tmp_path / "a.csv", panel(arms=("persona",)))
+    assert measure_table(path, columns={"persona": "worker"}).readings[0].tables["verdict"]["state"] == "no verdict"
+    waived = measure_table(path, columns={"persona": "worker"}, placebo_waived="old data")
+    assert any("old data" in line for line in waived.readings[0].tables["verdict"]["lines"])
+
+
+def test_temperature_zero_is_no_noise(tmp_path):
+    rows = [{**r, "temperature": 0} for r in panel()]
+    found = measure_table(write(tmp_path / "a.csv", rows), columns={"persona": "worker"})
+    assert "temperature 0" in found.readings[0].tables["verdict"]["sentence"]
+
+
+def test_an_unknown_arm_and_an_unknown_gauge_are_refused(tmp_path):
+    rows = panel()
+    rows[-1]["arm"] = "shufled"
+    path = write(tmp_path / "a.csv", rows)
+    with pytest.raises(DataFormatError, match="shuffled"):
+        measure_table(path, columns={"persona": "worker"})
+    with pytest.raises(ConfigError, match="does not read tables"):
+        measure_table(path, ["leak"])
+
+
+def test_people_on_another_scale_are_refused(tmp_path):
+    path = write(tmp_path / "a.csv", panel(words=True))
+    human = [{"person": f"h{p}", "question": f"q{q}", "answer": "maybe", "run": r}
+             for p in range(6) for q in range(8) for r in range(2)]  # fmt: skip
+    people = tmp_path / "people.csv"
+    write(people, [{**h, "worker": h["person"]} for h in human])
+    with pytest.raises(DataFormatError, match="not on the scale"):
+        measure_table(path, columns={"persona": "worker"}, human=people)
+
+
+def test_people_asked_twice_answer_the_second_question(tmp_path):
+    path = write(tmp_path / "a.csv", panel())
+    people = write(tmp_path / "people.csv", [r for r in panel(seed=9, people=40, arms=("persona",))])
+    found = measure_table(path, columns={"persona": "worker"}, human=people)
+    questions = {q["question"]: q for q in found.readings[0].tables["verdict"]["questions"]}
+    assert questions["Q2"]["state"] in ("supported", "underpowered")
+    assert questions["Q2"]["value"] == pytest.approx(0, abs=0.6)
+
+
+def test_texts_of_a_table_are_bags_by_person(tmp_path):
+    rows = [{"persona": f"p{k % 3}", "text": f"line {k} of {k % 3} about {k * k}"} for k in range(30)]
+    found = measure_table(write(tmp_path / "a.csv", rows), ["diversity"])
+    assert found.readings[0].tables["sizes"]["bags"] == 3
+    assert scores(found)["ead_within"].value > 0
+
+
+def test_peoples_answers_are_keyed_like_the_surveys(tmp_path):
+    q = load_questionnaire("help-line")
+    item = next(i for i in q.items if i.reverse)
+    rows = [{"persona": f"h{p}", "item": i.id, "answer": (p % len(q.labels)) + 1, "age": 20 + p}
+            for p in range(5) for i in q.items]  # fmt: skip
+    stored = read_human(write(tmp_path / "h.csv", rows), q)
+    json.dumps(stored)
+    people = stored_human(stored)
+    lowest = (people.persona == "h0") & (people.item == item.id)
+    assert people.score[lowest] == pytest.approx(1.0)  # the lowest label of a reversed item is the high end
+    assert set(people.attributes) == {"age"}
+    with pytest.raises(DataFormatError, match="none of the questionnaire's labels"):
+        read_human(write(tmp_path / "b.csv", [{**r, "answer": "perhaps"} for r in rows]), q)
+    with pytest.raises(DataFormatError, match="does not have"):
+        read_human(write(tmp_path / "c.csv", [{**r, "item": f"zz{r['item']}"} for r in rows]), q)
+
+
+def test_popquorn_gives_its_published_components(shared_data):
+    found = measure_table(shared_data / "disagreement" / "popquorn_offensiveness_ratings.jsonl")
+    value = {name: s.value for name, s in scores(found).items()}
+    total = value["sigma2_persona"] + value["sigma2_item"] + value["sigma2_interaction_and_run"]
+    assert value["sigma2_persona"] / total == pytest.approx(0.196, abs=0.002)
+    assert value["sigma2_item"] / total == pytest.approx(0.286, abs=0.002)
