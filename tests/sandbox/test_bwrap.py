@@ -32,6 +32,8 @@ def executor():
     try:
         return find_executor()
     except SandboxUnavailableError as error:
+        if "does not hold" in str(error):  # that is a fault of ours, not of this machine
+            raise
         pytest.skip(str(error))
 
 
@@ -77,18 +79,23 @@ def test_a_signal_is_a_crash(executor):
     "program",
     [
         "while True: pass",
-        "import signal\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass",
         "import time\ntime.sleep(60)",
         "import os, time\nos.close(1)\nos.close(2)\ntime.sleep(60)",
         "import signal\nsignal.sigwait([])",
     ],
-    ids=["loop", "loop that ignores the signal", "sleep", "sleep with closed pipes", "wait"],
+    ids=["loop", "sleep", "sleep with closed pipes", "wait"],
 )
 def test_endless_programs_are_stopped(executor, program):
     started = time.monotonic()
     ran = executor.run(program, limits=SHORT)
     assert ran.status == "timeout"
     assert time.monotonic() - started < SHORT.wall + 1
+
+
+def test_a_program_that_ignores_the_signal_is_killed(executor):
+    program = "import signal\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass"
+    ran = executor.run(program, limits=Limits(cpu=1, wall=8))
+    assert (ran.status, ran.exit_code) == ("timeout", 128 + signal.SIGKILL)
 
 
 @pytest.mark.parametrize(
@@ -133,6 +140,7 @@ def test_the_limit_counts_processes_exactly(executor):
 def test_endless_output_is_cut_while_it_is_read(executor, stream):
     ran = executor.run(f"import sys\nwhile True: sys.{stream}.write('x' * 5000)", limits=Limits(output=10_000))
     assert (ran.status, ran.exit_code) == ("output", None)
+    assert ran.seconds < 1
     assert len(ran.stdout) + len(ran.stderr) <= 12_000
     assert len(ran.stdout) == (10_000 if stream == "stdout" else 0)
 

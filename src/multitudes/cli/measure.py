@@ -7,12 +7,14 @@ from typing import Annotated
 
 import typer
 
+from multitudes.cli._compare_texts import print_comparison
 from multitudes.cli._show import console, ending, print_json, print_table
+from multitudes.core.errors import ConfigError
 
 
 def measure(
-    file: Annotated[
-        Path,
+    files: Annotated[
+        list[Path],
         typer.Argument(
             help="Transcripts (chat JSONL, ShareGPT, ConvLab) or a table of answers or texts (CSV, JSONL, Parquet)."
         ),
@@ -23,6 +25,10 @@ def measure(
     listener: Annotated[str | None, typer.Option(help="Model with log-probabilities for the listener.")] = None,
     candidates: Annotated[int, typer.Option(help="People a listener chooses among.")] = 4,
     encoder: Annotated[str, typer.Option(help="minilm, hash or none.")] = "hash",
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Compare the diversity of tables of texts, each with the first.")
+    ] = False,
+    report: Annotated[Path | None, typer.Option(help="With --compare: write the comparison as a page.")] = None,
     skip_invalid: Annotated[bool, typer.Option("--skip-invalid", help="Leave out broken records, counted.")] = False,
     limit: Annotated[int | None, typer.Option(help="Only the first so many views.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of intervals.")] = 0,
@@ -41,12 +47,30 @@ def measure(
         from multitudes.cli.show import score_table
         from multitudes.models.encode import load_encoder
         from multitudes.models.load import load
+        from multitudes.models.tag import load_tagger
         from multitudes.personas.sources import load_population
+        from multitudes.report.comparison import write_comparison
         from multitudes.simulate.tables import is_table
         from multitudes.simulate.transcripts import read_transcripts
         from multitudes.study.tables import measure_table
+        from multitudes.study.texts import compare_tables
 
         names = [g.strip() for g in gauges.split(",") if g.strip()]
+        if compare:
+            found = compare_tables(
+                files, columns=_mapping(column or []), tagger=load_tagger(), skip_invalid=skip_invalid, seed=seed,
+                encoder=None if encoder == "none" else load_encoder(encoder),
+            )  # fmt: skip
+            if as_json:
+                print_json(found.model_dump(mode="json"))
+            else:
+                print_comparison(found)
+            if report is not None:
+                console.print(f"report: {write_comparison(found, report)}", markup=False)
+            return
+        if len(files) != 1:
+            raise ConfigError("one file at a time", where="FILES", found=str(len(files)), hint="or --compare them")
+        (file,) = files
         if column or "variance" in names or is_table(file):
             measured = measure_table(
                 file, names, columns=_mapping(column or []), human=human, placebo_waived=placebo_waived,
@@ -64,8 +88,10 @@ def measure(
                 for line in verdict["lines"]:
                     console.print(f"  {line}", markup=False)
             return
-        found = read_transcripts(file, people=speakers.split(",") if speakers else None, skip_invalid=skip_invalid)
-        talks = found.conversations[:limit]
+        transcripts = read_transcripts(
+            file, people=speakers.split(",") if speakers else None, skip_invalid=skip_invalid
+        )
+        talks = transcripts.conversations[:limit]
         readings = read(
             talks,
             names,
@@ -80,11 +106,11 @@ def measure(
             return
         lines = sum(len(c.user_texts) for c in talks)
         console.print(
-            f"{found.n_dialogues} dialogues ({found.format}), {len(talks)} views, {lines} lines, "
-            f"{found.skipped} records skipped",
+            f"{transcripts.n_dialogues} dialogues ({transcripts.format}), {len(talks)} views, {lines} lines, "
+            f"{transcripts.skipped} records skipped",
             markup=False,
         )
-        for warning in found.warnings:
+        for warning in transcripts.warnings:
             console.print(f"warning {warning.code}: {warning.what}: {warning.n_dialogues} dialogues", markup=False)
         print_table(score_table([s for r in readings for s in r.scores]))
         for quote in [q for r in readings for q in r.quotes][:quotes]:
@@ -94,8 +120,6 @@ def measure(
 
 
 def _mapping(columns: list[str]) -> dict[str, str]:
-    from multitudes.core.errors import ConfigError
-
     pairs = [c.partition("=") for c in columns]
     for whole, (role, sign, name) in zip(columns, pairs, strict=True):
         if not (role and sign and name):

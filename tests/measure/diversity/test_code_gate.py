@@ -29,6 +29,8 @@ def executor():
     try:
         return find_executor()
     except SandboxUnavailableError as error:
+        if "does not hold" in str(error):  # that is a fault of ours, not of this machine
+            raise
         pytest.skip(str(error))
 
 
@@ -64,6 +66,7 @@ def test_valid_programs_are_the_same_if_they_return_the_same(executor):
         ("def f(xs): return [x / 2 for x in xs]", "returns float instead of int"),
         ("def f(xs): return [True]", "returns bool instead of int"),
         ("def f(xs): return map(abs, xs)", "returns what is no plain value: map"),
+        ("class L(list): pass\ndef f(xs): return L(xs)", "returns what is no plain value: L"),
         ("def f(xs):\n    xs.append(xs)\n    return xs", "returns what is no plain value: nested too deep"),
         ("import random\ndef f(xs): return [random.randrange(10**6)]", "returns something else on a second run"),
         ("def f(xs): return [hash(str(x)) for x in xs]", "returns something else on a second run"),
@@ -89,8 +92,9 @@ def test_what_is_not_valid_says_why(executor, program, reason):
 def test_printing_and_demonstrations_do_no_harm(executor):
     found = judged(
         executor, TASK,
-        "print('hi')\ndef f(xs):\n    print(xs)\n    return sorted(xs)\nif __name__ == '__main__':\n    f(input())",
-        "def f(xs): return sorted(xs)",
+        "print('hi', flush=True)\ndef f(xs):\n    print(xs)\n    return sorted(xs)\n"
+        "if __name__ == '__main__':\n    f(input())",
+        "Here it is:\n```python\ndef f(xs): return sorted(xs)\n```\nIt sorts.",
     )  # fmt: skip
     assert found.classes[0] == found.classes[1] != ""
 
@@ -102,6 +106,13 @@ FORGERIES = {
         line = ('0' * 32 + ' ' + json.dumps({"outputs": [[1]] * 20}) + '\\n').encode()
         for fd in range(64):
             try: os.write(fd, line)
+            except OSError: pass
+        os._exit(0)
+    """,
+    "claims good values without the token": """
+        import json, os
+        for fd in range(3, 64):
+            try: os.write(fd, (json.dumps({"outputs": [[1]] * 20}) + '\\n').encode())
             except OSError: pass
         os._exit(0)
     """,
@@ -172,11 +183,12 @@ def test_closed_tasks_are_valid_by_their_cases_and_told_apart_by_structure(execu
         "def f(y): return 2 * y",
         "def f(x): return x + 2",
         "def f(x): return 2.0 * x",
+        "def f(x): return 2 if x == 1 else 9",
     )  # fmt: skip
     assert found.kind == "structural"
-    assert found.valid.tolist() == [True, True, True, False, True]
+    assert found.valid.tolist() == [True, True, True, False, True, False]
     assert found.classes[0] == found.classes[2] != found.classes[1]
-    assert found.reasons[3] == "passes 0 of 3 cases"
+    assert found.reasons[3::2] == ("passes 0 of 3 cases", "passes 1 of 3 cases")
 
 
 def test_order_is_kept_over_many_programs(executor):
@@ -316,6 +328,18 @@ def test_odd_results_are_reasons_and_no_exceptions(text):
     asked = code_driver.call("", "f", [(1,)])
     found = code_driver.read(asked, Ran("ok", 0, f"{asked.token} {text}\n", "", 0.0))
     assert found == ((), "ends with an odd result")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "\n", "{result}", "{result}\n\n", "{result}\nmore\n", "x{result}\n", "{json}\n"]
+)
+def test_a_result_is_exactly_one_line_with_the_token(text):
+    asked = code_driver.call("", "f", [(1,)])
+    json = '{"outputs": [1]}'
+    result = f"{asked.token} {json}"
+    assert code_driver.read(asked, Ran("ok", 0, f"{result}\n", "", 0.0)) == ((1,), "")
+    stdout = text.replace("{result}", result).replace("{json}", json)
+    assert code_driver.read(asked, Ran("ok", 0, stdout, "", 0.0)) == ((), "ends without a result")
 
 
 def test_tokens_are_new_each_time():

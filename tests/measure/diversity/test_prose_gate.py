@@ -223,8 +223,9 @@ def test_proxy_classes():
     apart = proxy_different(x, Threshold(0.7, 50, "e 1", "proxy"), encoder="e 1")
     assert apart.tolist() == [[False, False, True], [False, False, True], [True, True, False]]
     assert greedy_classes(apart, seed=0) == 2
-    twins = np.array([[0.6, 0.8]] * 3)
-    assert not proxy_different(twins, Threshold(1.0, 50, "e 1", "proxy"), encoder="e 1").diagonal().any()
+    x = np.random.default_rng(0).normal(size=(40, 50))
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    assert not proxy_different(x, Threshold(1.0, 50, "e 1", "proxy"), encoder="e 1").diagonal().any()
 
 
 def test_encoders_do_not_meet():

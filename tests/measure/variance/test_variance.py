@@ -116,7 +116,7 @@ def test_2000_data_sets_are_unbiased(missing):
         found.append(components(spreads(collect(y, p[there], i[there])))[:4])
     error = np.std(found, axis=0, ddof=1) / 10
     assert (np.abs(np.mean(found, axis=0) - 20 * np.array(list(TRUTH.values()))) < 3 * error).all()
-    assert (error / 20 < [0.002, 0.006, 0.001, 0.001]).all()
+    assert (error / 20 < [0.004, 0.006, 0.003, 0.003]).all()  # else 3 standard errors would prove nothing
 
 
 @settings(max_examples=40, deadline=None)
@@ -280,16 +280,16 @@ def test_two_way_intervals_cover_and_one_way_ones_do_not(truth):
 OTHER = {"p": 0.02, "i": 0.30, "pi": 0.40, "e": 0.30}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("truth", [TRUTH, OTHER])
-@pytest.mark.parametrize("size", [(50, 20, 2), (10, 10, 2), (10, 10, 5)])
-def test_two_way_intervals_hold_in_500_data_sets(truth, size):
-    """Long-run coverage is .95 to 1.0; .93 is what is promised."""
-    rng = np.random.default_rng(21)
-    icc = (truth["p"] + truth["pi"]) / (truth["p"] + truth["pi"] + truth["e"])
-    tau = truth["p"] / (truth["p"] + truth["pi"] + truth["e"])
+TRAIT = {"p": 0.50, "i": 0.20, "pi": 0.05, "e": 0.50}
+
+
+def coverage(truth, size, *, seed, data_sets=500):
+    """Share of the 95 % intervals that hold the truth: of icc_within and tau by jackknife, of both by bootstrap."""
+    rng = np.random.default_rng(seed)
+    noise = truth["p"] + truth["pi"] + truth["e"]
+    icc, tau = (truth["p"] + truth["pi"]) / noise, truth["p"] / noise
     hits = np.zeros(4)
-    for s in range(500):
+    for s in range(data_sets):
         cells = collect(*simulate(rng, *size, truth=truth)[:3])
         found = [
             (interval(cells, quantity, **how), value)
@@ -297,7 +297,21 @@ def test_two_way_intervals_hold_in_500_data_sets(truth, size):
             for quantity, value in ((lambda g: g.icc_within, icc), (lambda g: g.tau, tau))
         ]
         hits += [e.low <= value <= e.high for e, value in found]
-    assert (hits / 500 >= 0.93).all(), hits / 500
+    return hits / data_sets
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("truth", [TRUTH, OTHER])
+def test_two_way_intervals_hold_at_50_by_20_by_2(truth):
+    assert (coverage(truth, (50, 20, 2), seed=21) >= 0.93).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("truth", [TRUTH, OTHER, TRAIT])
+@pytest.mark.parametrize("runs", [2, 5])
+def test_two_way_intervals_of_10_personas_and_10_items(truth, runs):
+    """In the long run .91 to 1.0 (see ``intervals``), which 500 data sets show within .03; one-way ones do .69 up."""
+    assert (coverage(truth, (10, 10, runs), seed=21) >= 0.91 - 0.03).all()
 
 
 def test_draws_without_a_value_are_counted():

@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from multitudes.core.checks import check_same_length, check_shape
 from multitudes.core.errors import GaugeError
+from multitudes.measure.errors import NotFiniteError, NotUnitError, TooFewSamplesError, ZeroVectorError
 
 FloatArray = NDArray[np.float64]
 
@@ -121,7 +122,7 @@ def _counts(bag: Sequence[Sequence[str]]) -> list[NgramCounts]:
 
 def _at_least_two(k: int) -> None:
     if k < 2:
-        raise GaugeError(
+        raise TooFewSamplesError(
             "too few samples: diversity needs at least two texts in a bag", found=str(k), expected=">= 2"
         )
 
@@ -184,12 +185,12 @@ def check_unit_vectors(name: str, vectors: ArrayLike) -> FloatArray:
     """
     x = check_shape(name, vectors, "n d")
     if not np.isfinite(x).all():
-        raise GaugeError(f"{name!r} holds values that are not finite", where=name)
+        raise NotFiniteError(f"{name!r} holds values that are not finite", where=name)
     lengths = np.linalg.norm(x, axis=1)
     off = np.abs(lengths - 1) > UNIT_TOLERANCE
     if off.any():
         row = int(np.flatnonzero(off)[0])
-        raise GaugeError(
+        raise (NotUnitError if lengths[row] > 0 else ZeroVectorError)(
             f"{name!r} are not unit vectors",
             where=f"{name}[{row}]",
             found=f"length {lengths[row]:.6g}",

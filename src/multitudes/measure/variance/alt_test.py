@@ -1,9 +1,9 @@
 """The alternative annotator test: is the simulator closer to the others than the one it would replace?
 
-Each annotator j is left out in turn. On every item of theirs, simulator and annotator are scored by how well they agree
-with the remaining annotators, and each wins the item if its score is at least the other's. H0_j: the simulator's share
-of wins is at most the annotator's less ε, where ε says how much worse it may be for being cheaper. H0_j is rejected by
-a one-sided t-test of the paired differences, with Benjamini and Yekutieli's correction over annotators. The winning
+Each annotator j is left out in turn. On every item of theirs, simulator and annotator are scored by how well they
+agree with the remaining annotators, and each wins the item if its score is at least the other's. H0_j: the
+simulator's share of wins is at most the annotator's less ε, where ε says how much worse it may be for being cheaper. A one-sided
+t-test of the paired differences rejects H0_j, with Benjamini and Yekutieli's correction over annotators. The winning
 rate ω is the share of annotators for whom it is rejected; at .5 or above the simulator passes.
 
 Source: Calderon, Reichart & Dror 2025, arXiv 2501.10970, section 3.
@@ -59,8 +59,8 @@ def alt_test(
         simulated: (I,) the simulator's answers, one an item; NaN is unscored and leaves the item out.
         epsilon: How much less often than the annotator the simulator may win, [0, 1): .2 for experts, .15 for skilled
             annotators, .1 for crowd workers are the authors' rules of thumb.
-        metric: Agreement with the others: the share of them with the same value, or minus the root of the mean squared
-            distance to them.
+        metric: Agreement with the others: the share of them with the same value, or minus the root of the mean
+            squared distance to them.
 
     Returns:
         The outcome. Where an annotator's differences are all equal, p is 0 or 1 by which side of ε they lie on.

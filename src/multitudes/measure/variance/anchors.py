@@ -1,7 +1,8 @@
 """What people's own answers say, recomputed from arrays: the values that simulated ones are read beside.
 
-Only people who answered the same thing twice tell run noise from person signal (colours). Where nobody was asked twice,
-the person share within an item, σ²_p/(σ²_p + rest), is a lower bound of their ICC_within and an anchor of τ alone.
+Only people who answered the same thing twice tell run noise from person signal (colours). Where nobody was asked
+twice, the person share within an item, σ²_p/(σ²_p + rest), is a lower bound of their ICC_within and an anchor of τ
+alone.
 
 Some of these data sets fall into blocks of people and items that share nothing. Here that is allowed: the recomputed
 values take the blocks as drawn at random, as the quoted ones did.
@@ -219,7 +220,10 @@ def person_shares(y: ArrayLike, person: ArrayLike, item: ArrayLike) -> PersonSha
         raise TooFewItemsError("nobody rated two items", expected="people with two ratings or more")
     by_person, by_item = (_covariance(cells, code) / variance for code in (cells.persona, cells.item))
     return PersonShares(
-        *shares,
+        person=shares[0],
+        item=shares[1],
+        rest=shares[2],
+        within=shares[3],
         covariance_person=by_person,
         covariance_item=by_item,
         covariance_within=by_person / (1 - by_item),
@@ -259,17 +263,13 @@ def split_half(
         shuffled = rng.permuted(np.tile(x, (splits, 1)), axis=1)
         one, other = shuffled[:, :half], shuffled[:, half : 2 * half]
         h, h2 = ((np.digitize(side, edges)[..., None] == np.arange(bins)).sum(axis=1) / half for side in (one, other))
-        raw = np.abs(np.sort(one, axis=1) - np.sort(other, axis=1)).mean()
-        rows.append((jsd(h, h2).mean(), raw, wasserstein(h, h2, step=(high - low) / bins).mean()))
+        gap = np.abs(np.sort(one, axis=1) - np.sort(other, axis=1)).mean()
+        rows.append((jsd(h, h2).mean(), gap, wasserstein(h, h2, step=(high - low) / bins).mean()))
         raters.append(len(x))
     if not rows:
         raise TooFewSamplesError("no item has two answers")
-    found = np.array(rows)
-    return SplitHalf(
-        *(bootstrap_mean(column, np.arange(len(found)), seed=seed) for column in found.T),
-        items=len(found),
-        raters=float(np.mean(raters)),
-    )
+    divergence, raw, binned = (bootstrap_mean(x, np.arange(len(x)), seed=seed) for x in np.array(rows).T)
+    return SplitHalf(divergence, raw, binned, len(rows), float(np.mean(raters)))
 
 
 def _cells(y: FloatArray, person: ArrayLike, item: ArrayLike, *, run: ArrayLike | None = None) -> Cells:
@@ -320,7 +320,8 @@ class _Grid(NamedTuple):
 
 
 def _over(top: FloatArray, bottom: FloatArray) -> FloatArray:
-    return np.divide(top, bottom, out=np.full(top.shape, np.nan), where=bottom > 0.5)
+    """top/bottom, NaN where no pair is counted."""
+    return np.asarray(np.divide(top, bottom, out=np.full(top.shape, np.nan), where=bottom > 0.5))
 
 
 def _icc_interval(
@@ -340,12 +341,14 @@ def _icc_interval(
 
 
 def _inverted(icc: Estimate) -> Estimate:
-    """ρ of an ICC; a limit of ICC at or below 0 is a ρ of infinity."""
+    """ρ of an ICC; a share at or below 0 is a ρ of infinity."""
 
-    def rho(share: float | None) -> float | None:
-        return None if share is None else ((1 - share) / share if share > 0 else float("inf"))
+    def rho(share: float) -> float:
+        return (1 - share) / share if share > 0 else float("inf")
 
-    return Estimate(rho(icc.value) or 0.0, rho(icc.high), rho(icc.low), icc.n, icc.unscored, icc.note)
+    if icc.low is None or icc.high is None:
+        return icc._replace(value=rho(icc.value))
+    return icc._replace(value=rho(icc.value), low=rho(icc.high), high=rho(icc.low))
 
 
 def _word_means(values: FloatArray, word: NDArray[Any]) -> float:

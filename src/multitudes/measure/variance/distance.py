@@ -1,9 +1,9 @@
 """How far a simulated panel's answers are from people's, beside how far people are from each other.
 
-For one item, h and m are the answer distributions of people and of the panel. A distance between two finite panels is
-above 0 even if both come from the same crowd, and the more so the smaller they are. So everything is compared at equal
-size, n = min(n_m, ⌊n_h/2⌋) answers an item: n people against n simulated answers, and as the floor the same n people
-against n others. Twenty random splits are averaged. A panel drawn from the same people then has a ratio of 1.
+For one item, h and m are the answer distributions of people and of the panel. A distance between two finite panels
+is above 0 even if both come from the same crowd, and the more so the smaller they are. So everything is compared at
+equal size, n = min(n_m, ⌊n_h/2⌋) answers an item: n people against n simulated answers, and as the floor the same n
+people against n others. Twenty random splits are averaged. A panel drawn from the same people then has a ratio of 1.
 
 Items are resampled for intervals. People who rated many items make items depend on each other, which no resampling of
 items can see: the intervals speak of other items, asked of these people.
@@ -58,7 +58,7 @@ class Comparison(NamedTuple):
 
     Attributes:
         jsd: Jensen-Shannon divergence in bits, [0, 1], lower is closer; its ratio to the floor is what decides.
-        w1: Wasserstein distance in scale units (``step`` between neighbours), lower is closer; None for nominal items.
+        w1: Wasserstein distance in scale units (``step`` between neighbours), lower is closer; None if nominal.
         cross_entropy: -Σ h log₂ m̃ in bits; the floor is H(h).
         kl: Σ h log₂(h/m̃) in bits, lower is closer.
         entropy_correlation: Spearman of the items' bias-corrected entropies, [-1, 1], higher is closer.
@@ -117,7 +117,9 @@ def cross_entropy(h: ArrayLike, m: ArrayLike) -> FloatArray:
 
 
 def entropy(counts: ArrayLike) -> FloatArray:
-    """Entropy of counts in bits, with Miller and Madow's (K'-1)/(2n ln 2) for what few answers hide; K' used categories.
+    """Entropy of counts in bits, plus Miller and Madow's (K'-1)/(2n ln 2) for what few answers hide.
+
+    K' is the number of used categories.
 
     >>> float(entropy([8, 0])), round(float(entropy([4, 4])), 3)
     (0.0, 1.09)
@@ -138,7 +140,7 @@ def jsd_floor(categories: ArrayLike, n_one: ArrayLike, n_other: ArrayLike) -> Fl
 
 
 def subsample(counts: IntArray, n: IntArray, rng: np.random.Generator) -> IntArray:
-    """n answers drawn without replacement from counts (..., K): hypergeometric, category by category."""
+    """Draw n answers without replacement from counts (..., K): hypergeometric, category by category."""
     rest, left = counts.sum(axis=-1), np.array(np.broadcast_to(n, counts.shape[:-1]))
     taken = np.zeros_like(counts)
     for k in range(counts.shape[-1]):

@@ -1,8 +1,8 @@
 """Where a panel misses the people of a group: simulated less human means, small groups drawn towards the common bias.
 
-A group of few raters has a mean that strays by chance, and the most biased group of many is usually a small one. So the
-groups' biases are read as draws from one distribution: b_g ~ N(μ, τ²), found with error v_g. Each is drawn towards μ by
-v_g/(v_g + τ²); where groups do not differ more than chance makes them (τ² = 0) they all get the common bias.
+A group of few raters has a mean that strays by chance, and the most biased group of many is usually a small one. So
+the groups' biases are read as draws from one distribution: b_g ~ N(μ, τ²), found with error v_g. Each is drawn
+towards μ by v_g/(v_g + τ²); where groups do not differ more than chance makes them (τ² = 0) they all get the common bias.
 """
 
 from __future__ import annotations
@@ -65,9 +65,9 @@ def group_bias(
         level: Confidence level.
 
     Returns:
-        One record for each group found among people. Groups of fewer than 30 people, or of fewer than 2 personas, have
-        no number. Fewer than three groups are not pooled. The limits take τ² as known and are a little short with few
-        groups.
+        One record for each group found among people. Groups of fewer than 30 people, or of fewer than 2 personas,
+        have no number. Fewer than three groups are not pooled. The limits take τ² as known and are a little short
+        with few groups.
 
     Raises:
         NotFiniteError: If a value is infinite.

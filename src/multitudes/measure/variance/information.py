@@ -210,7 +210,8 @@ def _tables(n: IntArray) -> tuple[_Tables, _Tables]:
 
 def _pairs(n: IntArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Differing and all ordered pairs of runs within cells (I, P, 2) and across personas: per item (I, 2), and those
-    that each persona takes part in (I, P, 2)."""  # fmt: skip
+    that each persona takes part in (I, P, 2).
+    """  # fmt: skip
     c = n.astype(np.float64)
     size, options, total = c.sum(axis=2), c.sum(axis=1), c.sum(axis=(1, 2))
     within = np.stack([size**2 - (c**2).sum(axis=2), size * (size - 1)], axis=-1)

@@ -2,6 +2,9 @@
 
 Resampling items alone holds .62 to .84 where .95 is stated, personas alone .91 to .92, single answers less: each
 treats the other facet as if it were all there is. Both ways below hold .94 to 1.0 (own simulations, 20 x 10 x 2).
+They are not conservative everywhere: with 10 personas and 10 items (1,000 to 3,000 data sets of five designs and
+mixes) the jackknife holds .94 to .99 for icc_within and .93 to .99 for tau, the bootstrap .91 to 1.0 for both, lowest
+where the trait is nearly all of the signal. That is where ``few clusters`` is flagged.
 """
 
 from __future__ import annotations

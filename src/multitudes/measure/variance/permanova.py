@@ -260,7 +260,7 @@ def _centred(values: FloatArray, item: IntArray, items: int) -> FloatArray:
 
 
 def _tests(z: FloatArray, design: _Design, draws: int, seed: int) -> tuple[float | None, float | None]:
-    """p of Test 1 (needs repeats and two personas on an item) and of Test 2 (needs two items)."""
+    """P of Test 1 (needs repeats and two personas on an item) and of Test 2 (needs two items)."""
     n, c = len(z), len(design.cell_n)
     signal = trait = None
     if n > c > design.items:
