@@ -28,7 +28,7 @@ def print_comparison(found: Any) -> None:
         )
         if e.term_validity is not None:
             console.print(
-                f"  change of ln D_pair: {e.term_validity:+.3f} because more is valid, {e.term_difference:+.3f} because "
+                f"  change of ln D_pair: {e.term_validity:+.3f} because more is valid, {e.term_difference:+.3f} as "
                 "valid texts differ",
                 markup=False,
             )

@@ -394,7 +394,7 @@ class Answer(Record):
         probs: Probability of each label from lowest to highest; a one-hot row in sampled mode, None if unscored.
         score: Keyed position in [0, 1]: 0 is the low end of the dimension. NaN where the answer was unscored.
         variance: Exact run variance of ``score`` within the distribution; None in sampled mode.
-        by_order: Exact mode: the probabilities with the labels listed upwards, and downwards; ``probs`` is their mean.
+        by_order: Exact mode: probabilities with the labels listed upwards, and downwards; ``probs`` is their mean.
         label_mass: Probability that the model gave to the offered labels at all; None in sampled mode.
         text: The raw reply in sampled mode.
         fault: Set where no answer came.

@@ -6,6 +6,10 @@
 | ``hf:DIR_OR_ID`` | a Hugging Face folder, or a hub id where the hub can be reached |
 | ``gguf:FILE`` | a GGUF file of llama layout, converted once and cached |
 | ``http://HOST/v1#MODEL`` | any OpenAI-compatible server (also https) |
+| ``verbalized:MODEL`` | asked for five messages with probabilities, one of which is drawn |
+| ``minimal:MODEL`` | a local model that goes on with a document, without a chat template |
+| ``random-text:MODEL`` | with random words before the prompt: a baseline |
+| ``temperature:T:MODEL`` | at this temperature, whatever the study says |
 | ``fake:KIND`` | a model without weights: echo, scripted, people, latency, faulty, table, tiny |
 """
 
@@ -16,11 +20,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from multitudes.core.errors import ConfigError, MissingExtra, ModelError, did_you_mean
-from multitudes.models.base import ChatModel
+from multitudes.core.errors import ConfigError, MissingExtra, ModelError, Unsupported, did_you_mean
+from multitudes.models.base import ChatModel, Sampling
 from multitudes.models.budget import Budget, Prices
 
-PREFIXES = ("smollm2", "hf:", "gguf:", "http://", "https://", "fake:")
+WRAPPERS = ("verbalized", "minimal", "random-text", "temperature")
+PREFIXES = (*(f"{w}:" for w in WRAPPERS), "smollm2", "hf:", "gguf:", "http://", "https://", "fake:")
 
 
 def load(
@@ -33,6 +38,7 @@ def load(
     prices: Prices | None = None,
     cache: Path | None = None,
     env: Mapping[str, str] | None = None,
+    raw: bool = False,
 ) -> ChatModel:
     """The model behind ``name``.
 
@@ -45,6 +51,7 @@ def load(
         prices: Prices of an endpoint; without them money is unknown, not zero.
         cache: File of an endpoint's call cache; None keeps none.
         env: Where keys are looked for; the process environment if None.
+        raw: A local model takes messages as plain text, without its chat template; ``minimal:`` uses it.
 
     Raises:
         ConfigError: An unknown name, with the near ones.
@@ -55,10 +62,13 @@ def load(
     >>> load("fake:echo").info.name
     'fake:echo'
     """
-    local: dict[str, Any] = {"dtype": dtype, "batch_size": batch_size, "kv_budget_mib": kv_budget_mib}
+    local: dict[str, Any] = {"dtype": dtype, "batch_size": batch_size, "kv_budget_mib": kv_budget_mib, "raw": raw}
     if name == "smollm2":
         return _embedded(name, local)
     kind, _, rest = name.partition(":")
+    if kind in WRAPPERS:
+        more = {**local, "budget": budget, "prices": prices, "cache": cache, "env": env}
+        return _wrapped(kind, rest, name, local, more)
     if kind in ("hf", "gguf", "fake") and not rest:
         raise ConfigError("the model's name ends too early", where=repr(name), expected=f"{kind}:SOMETHING")
     if kind == "hf":
@@ -79,6 +89,33 @@ def load(
     raise ConfigError(
         "unknown model", where=repr(name), expected="one of " + ", ".join(PREFIXES), hint=did_you_mean(name, PREFIXES)
     )
+
+
+def _wrapped(kind: str, rest: str, name: str, local: dict[str, Any], more: dict[str, Any]) -> ChatModel:
+    """Another way of asking the model that is named after it."""
+    from multitudes.models.wrappers.minimal import Minimal
+    from multitudes.models.wrappers.random_text import RandomText
+    from multitudes.models.wrappers.temperature import Temperature
+    from multitudes.models.wrappers.verbalized import Verbalized
+
+    if kind == "temperature":
+        value, _, rest = rest.partition(":")
+        try:
+            degrees = float(value)
+            Sampling(temperature=degrees)
+        except ValueError as error:
+            raise ConfigError(
+                "not a temperature", where=repr(name), found=repr(value), expected="temperature:NUMBER:MODEL"
+            ) from error
+    if not rest:
+        raise ConfigError("the model's name ends too early", where=repr(name), expected=f"{kind}:MODEL")
+    if kind == "temperature":
+        return Temperature(load(rest, **more), degrees)
+    if kind == "minimal":
+        if rest != "smollm2" and not rest.startswith(("hf:", "gguf:", "fake:")):
+            raise Unsupported("raw text", rest, "minimal: needs a local model: smollm2, hf:DIR or gguf:FILE")
+        return Minimal(load(rest, **({**more, "raw": True} if not rest.startswith("fake:") else more)))
+    return RandomText(load(rest, **more)) if kind == "random-text" else Verbalized(load(rest, **more))
 
 
 def _folder_or_hub_id(rest: str) -> str | Path:

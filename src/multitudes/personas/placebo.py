@@ -15,11 +15,10 @@ from collections.abc import Iterator
 from multitudes.core.errors import ConfigError
 from multitudes.core.records import Persona, Population
 from multitudes.core.seeds import derive_rng
-from multitudes.personas._templates import lines_of
+from multitudes.models.wrappers.random_text import random_words
 from multitudes.personas.render import render
 
 ARMS = ("none", "random-text", "shuffled", "demographics")
-FEWEST_WORDS = 8
 
 
 def placebo(arm: str, population: Population, *, n: int, root: str) -> Iterator[tuple[Persona, str]]:
@@ -44,9 +43,7 @@ def placebo(arm: str, population: Population, *, n: int, root: str) -> Iterator[
         if arm == "none":
             yield _nobody(f"none:{k}"), ""
         elif arm == "random-text":
-            words = lines_of("wordlists", "everyday")
-            picked = rng.choice(len(words), size=max(FEWEST_WORDS, len(prompt.split())))
-            yield _nobody(f"random-text:{k}"), " ".join(words[i] for i in picked) + "."
+            yield _nobody(f"random-text:{k}"), random_words(len(prompt.split()), rng)
         elif arm == "shuffled":
             own = person.text.split()
             text = " ".join(own[i] for i in rng.permutation(len(own)))

@@ -26,8 +26,8 @@ _NAMES = {
 }
 _LEDE = (
     "Against {first}, paired over prompts. Right of the line is more diverse; the shaded stretch is a difference of "
-    "less than 10 %. Verdicts are adjusted for the number of tests. A diversity number is worth what its validity is: "
-    "noise is diverse."
+    "less than 10 %. Verdicts are adjusted for the number of tests. A diversity number is worth what its validity "
+    "is: noise is diverse."
 )
 
 

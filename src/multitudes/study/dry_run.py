@@ -8,6 +8,7 @@ from pathlib import Path
 from multitudes.core.loop import run_sync
 from multitudes.core.records import Population, Usage
 from multitudes.models.budget import Prices
+from multitudes.models.load import WRAPPERS
 from multitudes.personas.generators import get_generator
 from multitudes.personas.questionnaires import load_questionnaire
 from multitudes.personas.sources import load_population
@@ -37,7 +38,7 @@ def describe(spec: StudySpec, *, base: Path, folder: Path) -> Iterator[str]:
     mode: Mode = "sampled"
     if spec.survey is not None and spec.survey.mode != "auto":
         mode = spec.survey.mode
-    elif spec.models.simulator.startswith(WITH_LOG_PROBABILITIES):
+    elif _inner(spec.models.simulator).startswith(WITH_LOG_PROBABILITIES):
         mode = "exact"
     cost = forecast(make_plan(spec, population, questionnaire, mode=mode), spec)
     yield f"study {spec.name} ({spec.hash[:8]}), run folder {folder}"
@@ -61,6 +62,14 @@ def describe(spec: StudySpec, *, base: Path, folder: Path) -> Iterator[str]:
         yield f"money: at most {prices.cost_usd(usage):,.2f} USD if the simulator and the target both cost that"
     else:
         yield "money: unknown; add [prices]" if spec.models.simulator.startswith("http") else "money: none"
+
+
+def _inner(name: str) -> str:
+    """The model that a wrapper asks."""
+    kind, _, rest = name.partition(":")
+    if kind in WRAPPERS:
+        return _inner(rest.partition(":")[2] if kind == "temperature" else rest)
+    return name
 
 
 def _stand_ins(context: str, dimensions: object, n: int, seed: int) -> Population:

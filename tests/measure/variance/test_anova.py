@@ -75,6 +75,14 @@ def test_it_would_be_too_short_for_items_pooled():
     assert hits / 200 < 0.8
 
 
+def test_icc_of_unequal_groups_by_hand():
+    """Groups (1, 3), (4, 6, 8), (9): MS_W = 10/3, SS_A = 2·4 + 3·36 + 81 - 31²/6; n_0 = (6 - 14/6)/2."""
+    found = one_way([1, 3, 4, 6, 8, 9], list("aabbbc"))
+    ms_within, ms_between, n0 = 10 / 3, (2 * 4 + 3 * 36 + 81 - 31**2 / 6) / 2, (6 - 14 / 6) / 2
+    assert (found.ms_within, found.ms_between, found.n0) == pytest.approx((ms_within, ms_between, n0), abs=1e-12)
+    assert found.icc == pytest.approx((ms_between - ms_within) / (ms_between + (n0 - 1) * ms_within), abs=1e-12)
+
+
 def test_runs_that_never_differ_have_no_interval():
     found = one_way([0.1, 0.1, 0.2, 0.2, 0.7, 0.7], [0, 0, 1, 1, 2, 2])
     assert (found.icc, found.low, found.high, found.f) == (1, None, None, math.inf)

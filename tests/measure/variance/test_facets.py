@@ -262,6 +262,7 @@ def test_leaving_a_level_out_equals_computing_again(nested, exact):
             for key, value in again.sigma2.items():
                 assert found.sigma2[key][j] == pytest.approx(value, abs=1e-10, nan_ok=True)
             assert {k: v[j] for k, v in found.pairs.items()} == again.pairs
+            assert found.run[j] == pytest.approx(again.run, abs=1e-10)
 
 
 def test_interval_is_that_of_the_closed_form_for_two_facets():

@@ -5,16 +5,16 @@ import pytest
 
 from multitudes.measure.variance.panel import ArmAnswers, panel_reading
 
-P, I, R, K = 25, 12, 2, 5
+P, ITEMS, R, K = 25, 12, 2, 5
 
 
 def arm(rng, *, persona=0.0, interaction=0.0, run=1.0, people=P, shared_runs=False):
     """Five ordered labels cut from a normal score, as answers of sampled runs."""
-    p, i, r = (x.ravel() for x in np.meshgrid(range(people), range(I), range(R), indexing="ij"))
-    y = persona * rng.normal(size=people)[p] + interaction * rng.normal(size=(people, I))[p, i]
-    y = y + rng.normal(size=I)[i] + run * rng.normal(size=len(p))
+    p, i, r = (x.ravel() for x in np.meshgrid(range(people), range(ITEMS), range(R), indexing="ij"))
+    y = persona * rng.normal(size=people)[p] + interaction * rng.normal(size=(people, ITEMS))[p, i]
+    y = y + rng.normal(size=ITEMS)[i] + run * rng.normal(size=len(p))
     if shared_runs:  # one answer of a cache for all labels of nobody
-        y = rng.normal(size=(I, R))[i, r] * 1.0
+        y = rng.normal(size=(ITEMS, R))[i, r] * 1.0
     label = np.clip(np.digitize(y, [-1.2, -0.4, 0.4, 1.2]), 0, K - 1)
     probs = np.eye(K)[label]
     return ArmAnswers(label / (K - 1), np.char.add("p", p.astype(str)), i, r, probs)
@@ -82,11 +82,11 @@ def test_whole_distributions_need_no_runs_and_nobody_has_no_signal():
     rng = np.random.default_rng(7)
 
     def exact(spread):
-        logits = spread * rng.normal(size=(P, I, K)) + rng.normal(size=(1, I, K))
+        logits = spread * rng.normal(size=(P, ITEMS, K)) + rng.normal(size=(1, ITEMS, K))
         probs = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
         x = np.linspace(0, 1, K)
         mean = probs @ x
-        p, i = (v.ravel() for v in np.meshgrid(range(P), range(I), indexing="ij"))
+        p, i = (v.ravel() for v in np.meshgrid(range(P), range(ITEMS), indexing="ij"))
         return ArmAnswers(mean.ravel(), p, i, None, probs.reshape(-1, K), (probs @ x**2 - mean**2).ravel())
 
     given = {"persona": exact(1.5), "none": exact(0.0), "random-text": exact(0.3), "shuffled": exact(1.0)}

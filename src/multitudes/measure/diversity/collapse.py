@@ -18,7 +18,8 @@ def _runs(name: str, x: ArrayLike) -> FloatArray:
     runs = check_shape(name, x, "P R d")
     if runs.shape[0] < 2 or runs.shape[1] < 2:
         raise GaugeError(
-            "collapse needs two people and two runs of each", where=name, found=f"P={runs.shape[0]}, R={runs.shape[1]}",
+            "collapse needs two people and two runs of each", where=name,
+            found=f"P={runs.shape[0]}, R={runs.shape[1]}",
             hint="with one run the noise of a mean looks like movement toward the centre",
         )  # fmt: skip
     return runs

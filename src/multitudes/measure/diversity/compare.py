@@ -44,8 +44,8 @@ REACHED = 0.9  # share of an arm's texts that must be as long as the common leng
 MAX_EMPTY = 0.1
 COUNTER_EVIDENCE = (
     "That tuning lowers diversity is a hypothesis here, not a premise. Against it: post-training was found to "
-    "improve novelty (arXiv 2504.09389, abstract), and effective diversity may rise because more outputs are valid (arXiv "
-    "2504.12522, abstract; effect sizes not checked).",
+    "improve novelty (arXiv 2504.09389, abstract), and effective diversity may rise because more outputs are valid "
+    "(arXiv 2504.12522, abstract; effect sizes not checked).",
     "Models of different families, sizes, quantisation or chat formats differ in more than the one thing you mean to "
     "compare; without the base weights of an aligned model no difference can be laid to its alignment.",
 )

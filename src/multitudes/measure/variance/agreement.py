@@ -261,4 +261,5 @@ def _alpha(w: FloatArray, counts: FloatArray, metric: Metric, numbers: FloatArra
         observed = (w * (m * second - first**2) * per_pair).sum(axis=1)
         expected = n * (n_c * x**2).sum(axis=1) - (n_c * x).sum(axis=1) ** 2
     several = (n_c > 0).sum(axis=1) > 1
-    return 1 - np.divide((n - 1) * observed, expected, out=np.full(len(w), np.nan), where=several)
+    ratio = np.divide((n - 1) * observed, expected, out=np.full(len(w), np.nan), where=several)
+    return np.asarray(1 - ratio)

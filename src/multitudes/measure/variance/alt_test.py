@@ -2,9 +2,9 @@
 
 Each annotator j is left out in turn. On every item of theirs, simulator and annotator are scored by how well they
 agree with the remaining annotators, and each wins the item if its score is at least the other's. H0_j: the
-simulator's share of wins is at most the annotator's less ε, where ε says how much worse it may be for being cheaper. A one-sided
-t-test of the paired differences rejects H0_j, with Benjamini and Yekutieli's correction over annotators. The winning
-rate ω is the share of annotators for whom it is rejected; at .5 or above the simulator passes.
+simulator's share of wins is at most the annotator's less ε, where ε says how much worse it may be for being cheaper.
+A one-sided t-test of the paired differences rejects H0_j, with Benjamini and Yekutieli's correction over annotators.
+The winning rate ω is the share of annotators for whom it is rejected; at .5 or above the simulator passes.
 
 Source: Calderon, Reichart & Dror 2025, arXiv 2501.10970, section 3.
 """

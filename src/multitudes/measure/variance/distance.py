@@ -90,7 +90,7 @@ def jsd(h: ArrayLike, m: ArrayLike) -> FloatArray:
     p, q = np.asarray(h, dtype=np.float64), np.asarray(m, dtype=np.float64)
     u = (p + q) / 2
     nats = (rel_entr(p, u) + rel_entr(q, u)).sum(axis=-1) / 2
-    return np.maximum(np.asarray(nats / math.log(2)), 0.0)
+    return np.asarray(np.maximum(nats / math.log(2), 0.0))
 
 
 def wasserstein(h: ArrayLike, m: ArrayLike, *, step: float = 1.0) -> FloatArray:
@@ -111,9 +111,8 @@ def smoothed(counts: ArrayLike) -> FloatArray:
 
 def cross_entropy(h: ArrayLike, m: ArrayLike) -> FloatArray:
     """-Σ h log₂ m over the last axis, in bits; infinite where m is 0 and h is not."""
-    return np.asarray(
-        -xlogy(np.asarray(h, dtype=np.float64), np.asarray(m, dtype=np.float64)).sum(axis=-1) / math.log(2)
-    )
+    p, q = np.asarray(h, dtype=np.float64), np.asarray(m, dtype=np.float64)
+    return np.asarray(-xlogy(p, q).sum(axis=-1) / math.log(2))
 
 
 def entropy(counts: ArrayLike) -> FloatArray:
@@ -127,7 +126,7 @@ def entropy(counts: ArrayLike) -> FloatArray:
     c = np.asarray(counts, dtype=np.float64)
     n = c.sum(axis=-1)
     p = c / n[..., None]
-    return cross_entropy(p, p) + ((c > 0).sum(axis=-1) - 1) / (2 * n * math.log(2))
+    return np.asarray(cross_entropy(p, p) + ((c > 0).sum(axis=-1) - 1) / (2 * n * math.log(2)))
 
 
 def jsd_floor(categories: ArrayLike, n_one: ArrayLike, n_other: ArrayLike) -> FloatArray:

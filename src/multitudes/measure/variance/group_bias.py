@@ -2,7 +2,8 @@
 
 A group of few raters has a mean that strays by chance, and the most biased group of many is usually a small one. So
 the groups' biases are read as draws from one distribution: b_g ~ N(μ, τ²), found with error v_g. Each is drawn
-towards μ by v_g/(v_g + τ²); where groups do not differ more than chance makes them (τ² = 0) they all get the common bias.
+towards μ by v_g/(v_g + τ²); where groups do not differ more than chance makes them (τ² = 0) they all get the common
+bias.
 """
 
 from __future__ import annotations

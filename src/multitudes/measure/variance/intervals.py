@@ -2,9 +2,9 @@
 
 Resampling items alone holds .62 to .84 where .95 is stated, personas alone .91 to .92, single answers less: each
 treats the other facet as if it were all there is. Both ways below hold .94 to 1.0 (own simulations, 20 x 10 x 2).
-They are not conservative everywhere: with 10 personas and 10 items (1,000 to 3,000 data sets of five designs and
-mixes) the jackknife holds .94 to .99 for icc_within and .93 to .99 for tau, the bootstrap .91 to 1.0 for both, lowest
-where the trait is nearly all of the signal. That is where ``few clusters`` is flagged.
+At 50 x 20 x 2 they hold .945 and more. They are not conservative everywhere: with 10 personas, 10 items and a trait
+that is nearly all of the signal (σ²_p .50, σ²_pi .05, σ²_e .50), icc_within and tau are held at 2 runs by .96 and .93
+(jackknife) or .96 and .92 (bootstrap), at 5 runs by .93 and .92 or .90 and .88. The jackknife is the default.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from multitudes.core.errors import ConfigError, MissingExtra, ModelError, Unsupp
 from multitudes.models.base import Capabilities
 from multitudes.models.local.embedded import CONVERTER_VERSION, cache_root, publish, sha256_of
 
+RAW_TEMPLATE = "{% for m in messages %}{{ m.content }}{% endfor %}"
 DEFAULT_CONTEXT_TOKENS = 8192  # where neither config nor tokenizer names a sane length
 
 
@@ -25,6 +26,7 @@ def open_local(
     kv_budget_mib: int = 4096,
     small_model: bool = False,
     licence: str | None = None,
+    raw: bool = False,
 ) -> Any:
     """Load a Hugging Face causal language model from a local folder (or a hub id, where the hub can be reached).
 
@@ -75,6 +77,8 @@ def open_local(
     if torch.cuda.is_available():
         module = module.to("cuda")
     module = module.eval()
+    if raw:  # messages as they are, one after the other
+        tokenizer.chat_template = RAW_TEMPLATE
     template = ChatTemplate(tokenizer, end_ids=_end_ids(module))
     if module.device.type == "cpu" and dtype == "float32" and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         pack_linears(module)
@@ -86,7 +90,7 @@ def open_local(
     info = Capabilities(
         name=name,
         engine="local",
-        fingerprint=f"local:{identity[:16]}:{dtype}:{module.device.type}:{versions}",
+        fingerprint=f"local:{identity[:16]}:{dtype}:{module.device.type}:{versions}" + (":raw" if raw else ""),
         weights_sha256=weights,
         dtype=dtype,
         context_tokens=context,
