@@ -35,6 +35,10 @@ def list_models(
             ("hf:DIR_OR_ID", "a Hugging Face folder, or a hub id where the hub can be reached"),
             ("gguf:FILE", "a GGUF file of llama layout"),
             ("http://HOST/v1#MODEL", "any OpenAI-compatible server"),
+            (
+                "verbalized:MODEL",
+                "asked for five messages with probabilities; also minimal:, random-text:, temperature:T:",
+            ),
             ("fake:KIND", "echo, scripted, people, latency, faulty, table, tiny: models without weights"),
         ):
             console.print(f"{name:<22} {what}", markup=False)
@@ -84,3 +88,53 @@ def check(name: Annotated[str, typer.Argument(help="Model, as in a study file.")
         ):  # fmt: skip
             console.print(f"{field}: {value}", markup=False)
         run_sync(model.aclose())
+
+
+@app.command()
+def compare(
+    models: Annotated[list[str], typer.Argument(help="Two or more; the others are compared with the first.")],
+    out: Annotated[Path, typer.Option(help="Folder for the texts; what is there is not asked again.")],
+    domains: Annotated[str, typer.Option(help="Of code, creative, persona.")] = "code,creative,persona",
+    n_prompts: Annotated[int, typer.Option("--prompts", help="Prompts of each domain, at most 60.")] = 50,
+    k: Annotated[int, typer.Option("--k", help="Texts per prompt.")] = 10,
+    temperature: Annotated[float, typer.Option(help="Of all models.")] = 1.0,
+    max_tokens: Annotated[int, typer.Option(help="Longest text, in tokens.")] = 120,
+    encoder: Annotated[str, typer.Option(help="minilm, hash or none.")] = "hash",
+    no_sandbox: Annotated[
+        bool, typer.Option("--no-sandbox", help="Run no programs; then the validity of code is unknown.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Root of the draws.")] = 0,
+    report: Annotated[Path | None, typer.Option(help="Write the comparison as a page.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
+) -> None:
+    """Sample models, checkpoints or remedies on code, creative prose and persona talk, and compare their diversity."""
+    with ending():
+        from functools import partial
+
+        from multitudes.cli._compare_texts import print_comparison
+        from multitudes.cli._show import errors, print_json
+        from multitudes.core.errors import ConfigError
+        from multitudes.models.encode import load_encoder
+        from multitudes.models.load import load
+        from multitudes.models.tag import load_tagger
+        from multitudes.report.comparison import write_comparison
+        from multitudes.sandbox.executor import find_executor
+        from multitudes.study.domains import compare_models
+
+        if len(set(models)) < max(2, len(models)):
+            raise ConfigError("a comparison needs two different models", where="MODELS", found=", ".join(models))
+        chosen = [d.strip() for d in domains.split(",") if d.strip()]
+        found = compare_models(
+            {name: partial(load, name) for name in models}, out, domains=chosen, n_prompts=n_prompts, k=k,
+            temperature=temperature, max_tokens=max_tokens, seed=seed,
+            encoder=None if encoder == "none" else load_encoder(encoder),
+            tagger=load_tagger() if set(chosen) - {"code"} else None,
+            executor=find_executor() if "code" in chosen and not no_sandbox else None,
+            watch=lambda name, done, total: errors.print(f"{name}: {done}/{total}", markup=False),
+        )  # fmt: skip
+        if as_json:
+            print_json(found.model_dump(mode="json"))
+        else:
+            print_comparison(found)
+        if report is not None:
+            console.print(f"report: {write_comparison(found, report)}", markup=False)

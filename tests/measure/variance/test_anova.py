@@ -20,7 +20,7 @@ TARGET = np.repeat(np.arange(6), 4)
 
 
 def test_one_way_of_a_published_example_by_hand():
-    """Sums of rows 24, 12, 26, 16, 30, 19; of all 127; of squares 841. Published: BMS 11.24, WMS 6.26, ICC(1,1) .17."""
+    """Row sums 24, 12, 26, 16, 30, 19; total 127; squares 841. Published: BMS 11.24, WMS 6.26, ICC(1,1) .17."""
     between = Fraction(24**2 + 12**2 + 26**2 + 16**2 + 30**2 + 19**2, 4) - Fraction(127**2, 24)
     within = 841 - Fraction(24**2 + 12**2 + 26**2 + 16**2 + 30**2 + 19**2, 4)
     ms_b, ms_w = between / 5, within / 18

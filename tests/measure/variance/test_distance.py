@@ -58,8 +58,8 @@ def test_entropies_of_few_answers_are_corrected():
     rng = np.random.default_rng(1)
     p = np.array([0.4, 0.3, 0.2, 0.1])
     truth = float(cross_entropy(p, p))
-    c = rng.multinomial(15, p, size=20_000)
-    plain = cross_entropy(c / 15, c / 15).mean()
+    c = rng.multinomial(20, p, size=20_000)
+    plain = cross_entropy(c / 20, c / 20).mean()
     assert plain < truth - 0.1
     assert entropy(c).mean() == pytest.approx(truth, abs=0.02)
 
@@ -76,19 +76,19 @@ def test_subsamples_are_hypergeometric():
 
 
 def test_floor_formula_is_near_simulated_halves():
-    """Four used categories, none rare: within 6 %; with rare ones it falls short, as stated."""
+    """Four used categories, none rare: within 8 %; with rare ones it falls short, as stated."""
     rng = np.random.default_rng(3)
     p = np.array([0.4, 0.3, 0.2, 0.1])
     for a, b in ((40, 40), (25, 100)):
         found = jsd(rng.multinomial(a, p, size=20_000) / a, rng.multinomial(b, p, size=20_000) / b).mean()
-        assert float(jsd_floor(4, a, b)) == pytest.approx(found, rel=0.06)
+        assert float(jsd_floor(4, a, b)) == pytest.approx(found, rel=0.08)
     people = rng.multinomial(80, np.tile(p, (300, 1)))
     c = compare_with_people(people, people, ordinal=False, seed=0)
-    assert c.jsd_floor_formula == pytest.approx(c.jsd.floor.value, rel=0.06)
+    assert c.jsd_floor_formula == pytest.approx(c.jsd.floor.value, rel=0.08)
     rare = np.array([0.9, 0.09, 0.009, 0.001])
     people = rng.multinomial(40, np.tile(rare, (300, 1)))
     c = compare_with_people(people, people, ordinal=False, seed=0)
-    assert abs(c.jsd_floor_formula / c.jsd.floor.value - 1) > 0.06
+    assert abs(c.jsd_floor_formula / c.jsd.floor.value - 1) > 0.08
 
 
 @pytest.mark.parametrize("exact", [False, True])
@@ -122,7 +122,7 @@ def test_without_equal_size_the_larger_panel_would_look_closer():
 
 
 def test_the_exact_side_is_drawn_like_a_panel():
-    """An exact distribution itself, with no noise of its own, would be nearer to half of the people than any half is."""
+    """An exact distribution has no noise of its own: undrawn it would be nearer to the people than their halves are."""
     rng = np.random.default_rng(8)
     p = crowd(rng, 300)
     people = draw(rng, p, 40)
@@ -262,7 +262,7 @@ def test_group_biases_are_drawn_together_by_their_noise():
 
 
 def test_pooled_biases_err_less_and_their_intervals_hold():
-    """300 panels of 12 groups of 30 to 80 people; .95 stated, .91 or more with few groups."""
+    """150 panels of 12 groups of 30 to 80 people; .95 stated."""
     rng = np.random.default_rng(18)
     hits, raw_error, pooled_error = [], 0.0, 0.0
     for _study in range(150):

@@ -318,11 +318,11 @@ def test_two_way_bootstrap_holds_at_50_by_20_by_2():
         (TRUTH, 2, ((0.98, 0.945), (0.99, 0.99))),
         (TRUTH, 5, ((0.98, 0.93), (0.98, 0.97))),
         (TRAIT, 2, ((0.96, 0.93), (0.96, 0.92))),
-        (TRAIT, 5, ((0.93, 0.92), (0.89, 0.88))),  # below what they state: 5 runs leave few personas as all there is
+        (TRAIT, 5, ((0.93, 0.92), (0.89, 0.88))),  # less than they state
     ],
 )
 def test_two_way_intervals_of_10_personas_and_10_items_hold_what_is_documented(truth, runs, long_run):
-    """Not .95 in every case; the long-run shares come from 3,000 data sets or more, other seeds."""
+    """Not .95 in every case; the long-run shares come from 1,000 to 10,000 data sets with other seeds."""
     expected = np.array(long_run)
     error = (expected * (1 - expected) / 500) ** 0.5
     assert (coverage(truth, (10, 10, runs), seed=21) >= expected - 3 * error).all()

@@ -2,8 +2,8 @@
 
 R²_demo = 1 - (SS_res/(N-I-q)) / (SS_within/(N-I)): least squares of answers on attribute dummies, both centred within
 item, so that what is asked plays no part; q is the rank of the dummies. More than in people on the same items is
-stereotyping. Other denominators (total instead of within-item variance, unadjusted) give other numbers, so the formula
-goes with the number.
+stereotyping. Other denominators (total instead of within-item variance, unadjusted) give other numbers, so the
+formula goes with the number.
 
 The adjustment takes answers as independent, so 0 is the null only where personas do not differ. Where they do, any
 grouping of P personas into q + 1 explains about q/(P-1) of what personas explain. That is ``chance``, and a panel of
@@ -105,7 +105,7 @@ def demographic_shares(
         raise GaugeError("no attributes", where="attributes", found="an empty mapping")
     scored = ~np.isnan(values)
     personas, p = np.unique(np.asarray(persona)[scored], return_inverse=True)
-    items, i = np.unique(np.asarray(item)[scored], return_inverse=True)
+    _, i = np.unique(np.asarray(item)[scored], return_inverse=True)
     if len(personas) < 2:
         raise TooFewPersonasError("demographics need two personas", found=str(len(personas)))
     codes = {name: _code(name, a, scored, p, len(values)) for name, a in attributes.items()}
@@ -136,7 +136,7 @@ def first_component_share(means: ArrayLike, *, level: float = 0.95) -> Estimate:
         NotFiniteError: On infinite values.
         GaugeError: If more than 10 % is missing, two items share fewer than three personas, or nothing varies.
 
-    >>> first_component_share([[1, 2, 3], [2, 3, 4], [4, 5, 6]]).value
+    >>> round(first_component_share([[1, 2, 3], [2, 3, 4], [4, 5, 6]]).value, 6)
     1.0
     """
     table = check_shape("means", means, "P I")
@@ -253,7 +253,7 @@ def _without_each(fit: _Fit, facet: IntArray, item: IntArray, n_item: FloatArray
 
 
 def _chance(null: _Fit, q: int, persona: IntArray, item: IntArray) -> float:
-    """R²_demo of q of the directions that tell personas apart, drawn at random: q/r of their sum of squares, rank r."""
+    """R²_demo of q random ones of the r directions that tell personas apart: q/r of their sum of squares."""
     n_item, n_persona = np.bincount(item).astype(np.float64), np.bincount(persona).astype(np.float64)
     asked = coo_matrix((np.ones(len(item)), (persona, item)), shape=(len(n_persona), len(n_item))).tocsr()
     power, axes = np.linalg.eigh(np.diag(n_persona) - (asked.multiply(1 / n_item) @ asked.T).toarray())
@@ -271,4 +271,4 @@ def _adjusted(full: tuple[FloatArray, FloatArray], null: tuple[FloatArray, Float
     out = np.full(len(res), np.nan)
     top = np.divide(res, df_res, out=out.copy(), where=usable)
     bottom = np.divide(within, df_within, out=out.copy(), where=usable)
-    return 1 - np.divide(top, bottom, out=out, where=usable)
+    return np.asarray(1 - np.divide(top, bottom, out=out, where=usable))

@@ -1,9 +1,8 @@
 """Where a panel misses the people of a group: simulated less human means, small groups drawn towards the common bias.
 
 A group of few raters has a mean that strays by chance, and the most biased group of many is usually a small one. So
-the groups' biases are read as draws from one distribution: b_g ~ N(μ, τ²), found with error v_g. Each is drawn
-towards μ by v_g/(v_g + τ²); where groups do not differ more than chance makes them (τ² = 0) they all get the common
-bias.
+the groups' biases are read as draws from one distribution: b_g ~ N(μ, τ²), found with error v_g. Each is drawn towards
+μ by (k-3)/(k-1) · v_g/(v_g + τ²), for k groups.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from multitudes.measure.errors import NotFiniteError
 FloatArray = NDArray[np.float64]
 
 MIN_RATERS = 30
-MIN_GROUPS = 3  # fewer cannot say how much groups differ
+MIN_GROUPS = 4  # fewer cannot say how much groups differ
 
 
 class GroupBias(NamedTuple):
@@ -67,14 +66,13 @@ def group_bias(
 
     Returns:
         One record for each group found among people. Groups of fewer than 30 people, or of fewer than 2 personas,
-        have no number. Fewer than three groups are not pooled. The limits take τ² as known and are a little short
-        with few groups.
+        have no number. Fewer than four groups are not pooled.
 
     Raises:
         NotFiniteError: If a value is infinite.
         GaugeError: If lengths differ.
 
-    Source: DerSimonian & Laird 1986 for τ²; Efron & Morris 1975 for the pooling.
+    Source: DerSimonian & Laird 1986 for τ²; Morris 1983, J. Am. Stat. Assoc. 78, for the pooling and its limits.
     """
     sides = [
         _by_group(*side) for side in (("people", people, people_group), ("simulated", simulated, simulated_group))
@@ -111,12 +109,14 @@ def _by_group(name: str, values: ArrayLike, group: ArrayLike) -> dict[str, Float
 
 
 def _pool(raw: FloatArray, error: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Biases drawn towards their mean, and their variances."""
-    w = 1 / error
+    """Biases drawn towards their mean, and their variances, which count how badly few groups tell τ²."""
+    k, w = len(raw), 1 / error
     centre = (w @ raw) / w.sum()
-    excess = w @ (raw - centre) ** 2 - (len(raw) - 1)
+    excess = w @ (raw - centre) ** 2 - (k - 1)
     tau2 = max(float(excess / (w.sum() - (w @ w) / w.sum())), 0.0)
     weight = 1 / (error + tau2)
     common = (weight @ raw) / weight.sum()
-    keep = tau2 / (tau2 + error)
-    return common + keep * (raw - common), keep * error + (1 - keep) ** 2 / weight.sum()
+    drawn = (k - 3) / (k - 1) * error * weight  # never all the way: τ² = 0 may be chance
+    unsure = 2 / (k - 3) * drawn**2 * (error.mean() + tau2) * weight
+    variance = error * (1 - (k - 1) / k * drawn) + unsure * (raw - common) ** 2
+    return raw + drawn * (common - raw), variance

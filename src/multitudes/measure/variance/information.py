@@ -209,9 +209,10 @@ def _tables(n: IntArray) -> tuple[_Tables, _Tables]:
 
 
 def _pairs(n: IntArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Differing and all ordered pairs of runs within cells (I, P, 2) and across personas: per item (I, 2), and those
-    that each persona takes part in (I, P, 2).
-    """  # fmt: skip
+    """Ordered pairs of runs, differing and all, on the last axis.
+
+    Within cells (I, P, 2); across personas per item (I, 2); and across personas with each one in it (I, P, 2).
+    """
     c = n.astype(np.float64)
     size, options, total = c.sum(axis=2), c.sum(axis=1), c.sum(axis=(1, 2))
     within = np.stack([size**2 - (c**2).sum(axis=2), size * (size - 1)], axis=-1)
@@ -222,7 +223,9 @@ def _pairs(n: IntArray) -> tuple[FloatArray, FloatArray, FloatArray]:
 
 
 def _share(top: FloatArray, bottom: FloatArray) -> FloatArray:
-    return np.divide(top, bottom, out=np.full(np.shape(bottom), np.nan), where=np.asarray(bottom) > _NOTHING)
+    return np.asarray(
+        np.divide(top, bottom, out=np.full(np.shape(bottom), np.nan), where=np.asarray(bottom) > _NOTHING)
+    )
 
 
 def _kappa(within: FloatArray, between: FloatArray) -> FloatArray:
@@ -265,7 +268,7 @@ def permuted_information(counts: ArrayLike, *, seed: int, draws: int = PERMUTATI
             option = rng.permuted(np.tile(code % k, (b, 1)), axis=1)
             cell = option + (code - code % k) + width * np.arange(b)[:, None]
             drawn = np.bincount(cell.ravel(), minlength=b * width).reshape(b, width)
-            out[start : start + b] += (weight[drawn].sum(axis=1) - margins) / total
+            out[start : start + b] += np.maximum(weight[drawn].sum(axis=1) - margins, 0.0) / total
     return out
 
 
@@ -277,7 +280,7 @@ def _checked_counts(counts: ArrayLike) -> IntArray:
     n = n[n.sum(axis=(1, 2)) > 0][:, n.sum(axis=(0, 2)) > 0]
     if n.shape[1] < 2:
         raise TooFewPersonasError("persona information needs two personas with answers", found=str(n.shape[1]))
-    return n
+    return np.asarray(n)
 
 
 def counted_information(

@@ -177,7 +177,7 @@ def _bits(n: FloatArray, total: FloatArray, own: FloatArray) -> tuple[FloatArray
 
 def _ratio(top: ArrayLike, bottom: ArrayLike) -> FloatArray:
     t, b = np.asarray(top, dtype=np.float64), np.asarray(bottom, dtype=np.float64)
-    return np.divide(t, b, out=np.full(b.shape, np.nan), where=b > _NOTHING)
+    return np.asarray(np.divide(t, b, out=np.full(b.shape, np.nan), where=b > _NOTHING))
 
 
 def _gini(differ: ArrayLike, cells: ArrayLike, apart: ArrayLike, met: ArrayLike) -> FloatArray:

@@ -1,0 +1,141 @@
+"""Models side by side on the shipped domains: sample, store, judge what can be judged, compare."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from multitudes.core.canonical import canonical_json
+from multitudes.core.errors import DataFormatError, StoreError
+from multitudes.core.loop import run_sync
+from multitudes.measure.diversity.code_gate import OpenTask, extract_code, gate
+from multitudes.measure.diversity.compare import DiversityComparison, Sample, compare_arms
+from multitudes.measure.diversity.syntax import Tagger
+from multitudes.models.base import ChatModel, Sampling
+from multitudes.models.encode import Encoder
+from multitudes.sandbox.executor import Executor
+from multitudes.simulate.samples import Prompt, Text, domain_file, prompts, sample
+
+AT_ONCE = 64  # replies in one batch and one write
+
+
+def compare_models(
+    models: Mapping[str, Callable[[], ChatModel]],
+    folder: Path,
+    *,
+    domains: Sequence[str],
+    n_prompts: int = 50,
+    k: int = 10,
+    temperature: float = 1.0,
+    max_tokens: int = 120,
+    encoder: Encoder | None = None,
+    tagger: Tagger | None = None,
+    executor: Executor | None = None,
+    seed: int = 0,
+    watch: Callable[[str, int, int], None] = lambda name, done, total: None,
+) -> DiversityComparison:
+    """Compare models on the same prompts; the first is what the others are compared with.
+
+    Texts are stored as they come, one JSON line each in ``FOLDER/NAME.jsonl``; what is there is not asked again.
+
+    Args:
+        models: How to open each model, by name. One is open at a time.
+        folder: Where texts are stored.
+        domains: Of ``simulate.samples.DOMAINS``.
+        n_prompts: In each domain.
+        k: Texts per prompt.
+        temperature: Of all models; a wrapper ``temperature:T:MODEL`` overrides it.
+        max_tokens: Longest text.
+        encoder: For the spread of embeddings.
+        tagger: For the syntax of prose.
+        executor: Where programs run; without one their validity is unknown and effective diversity not assessed.
+        seed: Root of the draws.
+        watch: Called with the model's name and how much of it is done.
+    """
+    asked = [p for d in domains for p in prompts(d, n_prompts)]
+    sampling = Sampling(temperature=temperature, max_tokens=max_tokens)
+    samples: list[Sample] = []
+    for name, open_model in models.items():
+        path = folder / (re.sub(r"[^\w.-]+", "_", name) + ".jsonl")
+        texts = _collected(name, open_model, path, asked, k, sampling, f"compare:{seed}", watch)
+        samples += _samples(name, texts, {p.id: p for p in asked}, executor)
+    if encoder is not None:
+        said = list(dict.fromkeys(s.text for s in samples if s.text.strip()))
+        vector = dict(zip(said, encoder.encode(said), strict=True))
+        if all(s.text.strip() for s in samples):
+            samples = [s._replace(vector=vector[s.text]) for s in samples]
+    return compare_arms(samples, tagger=tagger, seed=seed)
+
+
+def _collected(
+    name: str, open_model: Callable[[], ChatModel], path: Path, asked: Sequence[Prompt], k: int, sampling: Sampling,
+    root: str, watch: Callable[[str, int, int], None],
+) -> list[Text]:  # fmt: skip
+    settings = {"model": name, "root": root, "temperature": sampling.temperature, "max_tokens": sampling.max_tokens}
+    known = _read(path, settings)
+    todo = [(p, i) for p in asked for i in range(k) if (p.id, i) not in known]
+    total = len(asked) * k
+    watch(name, total - len(todo), total)
+    if todo:
+        model = open_model()
+        try:
+            for start in range(0, len(todo), AT_ONCE):
+                part = todo[start : start + AT_ONCE]
+                found = run_sync(sample(model, part, sampling=sampling, root=root))
+                _append(path, settings, found)
+                known |= {(t.prompt, t.sample): t for t in found}
+                watch(name, total - len(todo) + start + len(part), total)
+        finally:
+            run_sync(model.aclose())
+    return [known[p.id, i] for p in asked for i in range(k)]
+
+
+def _read(path: Path, settings: Mapping[str, Any]) -> dict[tuple[str, int], Text]:
+    """Texts that are there already, a line that a kill cut off left out; refused if asked in another way."""
+    if not path.is_file():
+        return {}
+    lines = path.read_text(encoding="utf-8").split("\n")
+    rows = [json.loads(line) for line in lines[:-1] if line]
+    if lines[-1]:  # the end of a line that was never finished
+        path.write_text("".join(line + "\n" for line in lines[:-1]), encoding="utf-8")
+    for row in rows:
+        other = {key: row.get(key) for key in settings}
+        if other != settings:
+            raise DataFormatError(
+                "texts that were asked in another way", where=str(path), found=str(other), expected=str(dict(settings)),
+                hint="use another --out",
+            )  # fmt: skip
+    fields = Text._fields
+    return {(r["prompt"], r["sample"]): Text(**{f: r[f] for f in fields}) for r in rows}
+
+
+def _append(path: Path, settings: Mapping[str, Any], texts: Sequence[Text]) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write("".join(canonical_json({**settings, **t._asdict()}) + "\n" for t in texts))
+    except OSError as error:
+        raise StoreError("texts cannot be stored", where=str(path), found=error.strerror or str(error)) from error
+
+
+def _samples(
+    name: str, texts: Sequence[Text], by_id: Mapping[str, Prompt], executor: Executor | None
+) -> list[Sample]:
+    out = []
+    code = [t for t in texts if t.domain == "code"]
+    verdicts: dict[tuple[str, int], tuple[bool, str]] = {}
+    if code and executor is not None:
+        raw = domain_file("code")
+        task = OpenTask(raw["entry"], raw["returns"], tuple(tuple(p) for p in raw["probes"]))
+        found = gate([task] * len(code), [t.text for t in code], executor)
+        verdicts = {
+            (t.prompt, t.sample): (bool(v), str(c)) for t, v, c in zip(code, found.valid, found.classes, strict=True)
+        }
+    for t in texts:
+        valid, kind = verdicts.get((t.prompt, t.sample), (None, ""))
+        text = extract_code(t.text) if t.domain == "code" else t.text
+        out.append(Sample(name, t.domain, by_id[t.prompt].id, text, valid, kind))
+    return out
