@@ -7,8 +7,8 @@ import argparse
 from collections.abc import Iterator
 
 import numpy as np
-from _common import Timer, finish, machine, peak_rss_mib
 
+from _common import Timer, finish, machine, peak_rss_mib
 from multitudes.measure.diversity.overlap import _similar
 from multitudes.measure.diversity.stream import HyperLogLog, Words, count_repeats, sampled_pairs, stream_spread
 
@@ -33,6 +33,11 @@ def vector_blocks(n: int) -> Iterator[np.ndarray]:
     for start in range(0, n, BLOCK):
         x = np.random.default_rng(start).normal(size=(min(BLOCK, n - start), DIMENSIONS)).astype(np.float32) + 0.3
         yield x / np.linalg.norm(x, axis=1, keepdims=True)
+
+
+def text_of(number: int) -> str:
+    """One text with a character for each word."""
+    return "".join(map(chr, np.searchsorted(SHARE, np.random.default_rng(number).random(WORDS) * SHARE[-1]) + 1))
 
 
 def rouge_of_pairs(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -63,9 +68,8 @@ def main() -> None:
     print(f"making {n:,} texts once: {making.cpu:.0f} CPU-s (taken off below where texts are made)")
     with Timer() as timer:
         spread = stream_spread(vector_blocks(n))
-    print(
-        f"spread, exact: cosine {spread.cosine:.5f}, Vendi 1 {spread.vendi_1:.2f}, 2 {spread.vendi_2:.2f}: {timer.cpu:.0f} CPU-s"
-    )
+    found = f"cosine {spread.cosine:.5f}, Vendi 1 {spread.vendi_1:.2f}, 2 {spread.vendi_2:.2f}"
+    print(f"spread, exact: {found}: {timer.cpu:.0f} CPU-s")
     figures["spread_s"] = round(timer.cpu, 1)
     words, counter = Words(), HyperLogLog()
     with Timer() as timer:
@@ -76,15 +80,15 @@ def main() -> None:
     with Timer() as timer:
         exact = count_repeats(lambda: blocks(n), partitions=options.partitions)
     taken = timer.cpu - options.partitions * making.cpu
-    print(f"distinct 4-grams, exact: {exact.distinct:,} of {exact.total:,}, self-repetition {exact.self_repetition:.4f}: "
+    print(f"distinct 4-grams, exact: {exact.distinct:,} of {exact.total:,}, repetition {exact.self_repetition:.4f}: "
           f"{taken:.0f} CPU-s in {options.partitions} passes")  # fmt: skip
     off = counter.value / exact.distinct - 1
     print(f"sketch off by {off:+.2%}")
     figures |= {"exact_s": round(taken, 1), "sketch_error": round(off, 5)}
     with Timer() as timer:
         pairs = sampled_pairs(n, rouge_of_pairs, pairs=PAIRS, seed=0)
-    print(f"ROUGE-L of {PAIRS:,} pairs: {pairs.value:.5f} ± {pairs.hoeffding:.5f} (Hoeffding), ± {pairs.bernstein:.5f} "
-          f"(Bernstein): {timer.cpu:.0f} CPU-s, making included")  # fmt: skip
+    print(f"ROUGE-L of {PAIRS:,} pairs: {pairs.value:.5f} ± {pairs.hoeffding:.5f} (Hoeffding), "
+          f"± {pairs.bernstein:.5f} (Bernstein): {timer.cpu:.0f} CPU-s, making included")  # fmt: skip
     figures |= {"pairs_s": round(timer.cpu, 1), "peak_mib": round(peak_rss_mib())}
     print(f"peak memory: {peak_rss_mib():,.0f} MiB")
     finish("scale_texts", figures, "bounded memory: under 24 GiB", peak_rss_mib() < 24 * 1024, at)

@@ -33,7 +33,7 @@ def _options(
     """Options of no command in particular."""
 
 
-COMMANDS = ("study", "report", "show", "compare", "export", "survey", "chat", "measure")
+COMMANDS = ("study", "report", "show", "compare", "export", "survey", "chat", "measure", "anchors")
 GROUPS = ("personas", "models", "plan")
 
 for _name in COMMANDS:

@@ -37,7 +37,7 @@ def list_models(
             ("http://HOST/v1#MODEL", "any OpenAI-compatible server"),
             (
                 "verbalized:MODEL",
-                "asked for five messages with probabilities; also minimal:, random-text:, temperature:T:",
+                "five messages with probabilities, one drawn; also minimal:, random-text:, temperature:T:",
             ),
             ("fake:KIND", "echo, scripted, people, latency, faulty, table, tiny: models without weights"),
         ):
@@ -107,7 +107,7 @@ def compare(
     report: Annotated[Path | None, typer.Option(help="Write the comparison as a page.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
 ) -> None:
-    """Sample models, checkpoints or remedies on code, creative prose and persona talk, and compare their diversity."""
+    """Sample models or remedies on code, creative prose and persona talk, and compare their diversity."""
     with ending():
         from functools import partial
 

@@ -192,7 +192,7 @@ def _check_content(out: Columns) -> bool:
             0, f"not a {out.format.upper()} file", found=kinds[head], hint="name it by what it is, or export CSV"
         )
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        out.fail(1, "the file is not UTF-8", found="UTF-16", expected="UTF-8 text",
+        out.fail(0, "the file is not UTF-8", found="UTF-16", expected="UTF-8 text",
                  hint="save it as UTF-8, for example: iconv -f UTF-16 -t UTF-8 OLD > NEW")  # fmt: skip
     return packed
 
@@ -205,7 +205,7 @@ def _first_not_utf8(out: Columns, packed: bool, error: UnicodeDecodeError) -> Da
                 try:
                     line.decode()
                 except UnicodeDecodeError as found:
-                    return not_utf8(out.place(number), found)
+                    return not_utf8(f"{out.path}:{number}", found)
     return not_utf8(str(out.path), error)
 
 
@@ -321,7 +321,8 @@ def _add_records(out: Columns, records: Sequence[tuple[int, Any]]) -> None:
         out.columns.setdefault(name, Column(len(out.lines)))
     out.lines.extend(line for line, _ in good)
     for name, column in out.columns.items():
-        column.extend([_cell(record.get(name)) for _, record in good])
+        cells = [record.get(name) for _, record in good]
+        column.extend([cell if type(cell) is str else _cell(cell) for cell in cells])
 
 
 def _parquet(out: Columns) -> None:

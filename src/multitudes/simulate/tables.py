@@ -174,15 +174,17 @@ def _listed(names: Sequence[str]) -> str:
 def _choose(raw: Columns, wanted: Mapping[str, str], require: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     """Column by role: what was asked for, then what can be guessed. A role with two candidates is not guessed."""
     chosen, notes = dict(wanted), []
-    free = {re.sub(r"[\s-]+", "_", name.strip().casefold()): name for name in raw.columns}
-    free = {plain: name for plain, name in free.items() if name not in wanted.values()}
+    plain = {
+        name: re.sub(r"[\s-]+", "_", name.strip().casefold()) for name in raw.columns if name not in wanted.values()
+    }
     for role, guesses in GUESSES.items():
         if role in chosen:
             continue
-        candidates = [free[guess] for guess in guesses if guess in free]
+        own = [role] if role in plain else [name for name in plain if plain[name] == role]
+        candidates = own or [name for guess in guesses for name in plain if plain[name] == guess]
         if not candidates:
             continue
-        if len(candidates) == 1 or guesses[0] in free:
+        if len(candidates) == 1:
             chosen[role] = candidates[0]
             if candidates[0] != role:
                 notes.append(f"column {candidates[0]!r} was taken for {role!r}")

@@ -105,8 +105,8 @@ def _read(path: Path, settings: Mapping[str, Any]) -> dict[tuple[str, int], Text
         other = {key: row.get(key) for key in settings}
         if other != settings:
             raise DataFormatError(
-                "texts that were asked in another way", where=str(path), found=str(other), expected=str(dict(settings)),
-                hint="use another --out",
+                "texts that were asked in another way", where=str(path), found=str(other),
+                expected=str(dict(settings)), hint="use another --out",
             )  # fmt: skip
     fields = Text._fields
     return {(r["prompt"], r["sample"]): Text(**{f: r[f] for f in fields}) for r in rows}

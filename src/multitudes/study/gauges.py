@@ -19,7 +19,9 @@ from multitudes.measure.leak import leak_reading
 from multitudes.measure.listener_reading import listener_reading
 from multitudes.measure.variance.panel import ArmAnswers, panel_reading
 from multitudes.measure.variance.text import text_variance_scores
+from multitudes.measure.variance.wording import Worded
 from multitudes.personas.placebo import ARMS
+from multitudes.simulate.survey import keyed
 from multitudes.study.evidence import text_key
 from multitudes.study.human import stored_human
 from multitudes.study.spec import StudySpec
@@ -217,8 +219,23 @@ def _arm_answers(answers: Sequence[Answer], m: Material) -> ArmAnswers:
         run=np.array([a.replicate for a in answers]),
         probs=np.array([a.probs if a.probs is not None else [math.nan] * k for a in answers]),
         run_variance=np.array([math.nan if a.variance is None else a.variance for a in answers]) if exact else None,
+        worded=_worded(answers, m.questionnaire),
         attributes={name: np.array([facts[a.persona_id][name] for a in answers]) for name in sorted(known)},
     )
+
+
+def _worded(answers: Sequence[Answer], asked: Questionnaire | None) -> Worded | None:
+    """The two orders in which labels were listed, as two ways to put every question; exact answers only."""
+    both = [a for a in answers if a.by_order is not None and len(a.by_order) == 2]
+    if asked is None or len(both) < len(answers) or not both:
+        return None
+    rows = [
+        (*keyed(probs, reverse=asked.by_id[a.item_id].reverse), a.persona_id, a.item_id, order)
+        for a in both
+        for order, probs in enumerate(a.by_order or ())
+    ]
+    mean, variance, persona, item, order = (np.array(column) for column in zip(*rows, strict=True))
+    return Worded(mean, persona, item, order, nested=False, run_variance=variance)
 
 
 def _conversation_vectors(m: Material) -> tuple[Any, Any, Any, Any] | None:

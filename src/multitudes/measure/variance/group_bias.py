@@ -1,8 +1,8 @@
 """Where a panel misses the people of a group: simulated less human means, small groups drawn towards the common bias.
 
 A group of few raters has a mean that strays by chance, and the most biased group of many is usually a small one. So
-the groups' biases are read as draws from one distribution: b_g ~ N(μ, τ²), found with error v_g. Each is drawn towards
-μ by (k-3)/(k-1) · v_g/(v_g + τ²), for k groups.
+the groups' biases are read as draws from one distribution: b_g ~ N(μ, τ²), found with error v_g. Each is drawn
+towards μ by (k-3)/(k-1) · v_g/(v_g + τ²), for k groups.
 """
 
 from __future__ import annotations

@@ -92,12 +92,12 @@ def option_information(mass: ArrayLike, *, level: float = 0.95) -> OptionInforma
     """PIR and κ_P from option probabilities, with two-way jackknife intervals.
 
     D_w = mean(1 - ‖p_pi‖²) over cells, D_b = mean(1 - p_pi·p_p'i) over pairs of personas on an item;
-    PIR = Σ_q (H(mean_p p_pq) - mean_p H(p_pq)) / Σ_q H(mean_p p_pq). PIR describes these personas: P of them drawn
-    from more show about I·1/P too little.
+    PIR = Σ_q (H(mean_p p_pq) - mean_p H(p_pq)) / Σ_q H(mean_p p_pq). PIR describes these personas; that of
+    few falls short of that of the population they come from, because their mean lies among them.
 
     Args:
-        mass: (P, I, K) option probabilities, renormalised here; see ``renormalised``. Average several option orders
-            before, or hand each order over as an item of its own.
+        mass: (P, I, K) option probabilities, renormalised here; see ``renormalised``. Average at least
+            two option orders before.
         level: Confidence level.
 
     Raises:

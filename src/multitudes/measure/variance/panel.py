@@ -17,16 +17,20 @@ from multitudes.measure.variance.arms import ArmICC, arm_icc, arm_parts, around,
 from multitudes.measure.variance.components import Cells, collect, components, identical_run_share, spreads
 from multitudes.measure.variance.demographics import JOINT, demographic_shares
 from multitudes.measure.variance.information import count_answers, counted_information
+from multitudes.measure.variance.missing import least_favourable, refusal_test
 from multitudes.measure.variance.option_information import option_information
+from multitudes.measure.variance.people import against_people
 from multitudes.measure.variance.permanova import Units, permutation_p
 from multitudes.measure.variance.planner import from_pilot, plan
 from multitudes.measure.variance.power import HUMAN_LOG_SE
 from multitudes.measure.variance.reading import GAUGE, variance_reading
 from multitudes.measure.variance.runs import check_runs
 from multitudes.measure.variance.verdict import Arms, Enough, Margins, judge
+from multitudes.measure.variance.wording import Worded, wording_score
 
 FloatArray = NDArray[np.float64]
 
+REFUSAL_P, REFUSAL_SHARE = 0.05, 0.1  # beyond either, missing answers are no accident
 PLACEBOS = {"none": "none", "random-text": "random_text", "shuffled": "shuffled", "demographics": "demographics"}
 _TWO_WAY = "personas and items, two-way delete-one jackknife V_p + V_i, Satterthwaite t; conservative"
 
@@ -45,6 +49,8 @@ class ArmAnswers:
         run_variance: (n,) variance of each answer's own option distribution. Given, ``probs`` are whole
             distributions (the exact form), one per persona and item.
         attributes: (n,) values by attribute, for people with known demographics.
+        ordered: Whether options are steps of a scale.
+        worded: The same answers with the way each question was put, where it was put in several.
     """
 
     score: FloatArray
@@ -54,6 +60,8 @@ class ArmAnswers:
     probs: FloatArray | None = None
     run_variance: FloatArray | None = None
     attributes: Mapping[str, NDArray[Any]] | None = None
+    ordered: bool = True
+    worded: Worded | None = None
 
     @property
     def exact(self) -> bool:
@@ -71,7 +79,6 @@ def panel_reading(
     *,
     waiver: str = "",
     human: ArmAnswers | None = None,
-    distance: Estimate | None = None,
     temperature: float = 1.0,
     margins: Margins = Margins(),  # noqa: B008 - frozen
     quick: bool = False,
@@ -83,7 +90,6 @@ def panel_reading(
         arms: Answers by arm; ``persona`` must be there. Same items, runs and decoding in each.
         waiver: Why placebo arms are missing, in the words of whoever left them out.
         human: People's own answers to the same items, on the same scale.
-        distance: Distance to people over their split-half floor, where it was computed.
         temperature: Of sampled runs.
         margins: Smallest differences that matter, fixed before the data.
         quick: Only the values: no permutation test, no ladder, no verdict.
@@ -98,11 +104,21 @@ def panel_reading(
         ours.score, ours.persona, ours.item, run=None if ours.exact else ours.run, run_variance=ours.run_variance,
         seed=seed,
     )  # fmt: skip
-    extra, p = _information(ours, seed=seed, draws=99 if quick else 999)
+    draws = 99 if quick else 999
+    extra, p = _information(ours, seed=seed, draws=draws)
+    extra += _refusals(ours, seed=seed, draws=draws)
+    if ours.worded is not None:
+        extra.append(wording_score(ours.worded))
     if quick:
         return base.model_copy(update={"scores": (*base.scores, *extra)})
     ladder = [_rung(name, answers) for name, answers in arms.items()]
     scores = [s for row in ladder if (s := _arm_score(row)) is not None]
+    distance = None
+    if human is not None and ours.probs is not None and human.probs is not None:
+        found, distance = against_people(
+            ours.probs, ours.item, human.probs, human.item, exact=ours.exact, ordinal=ours.ordered, seed=seed
+        )
+        scores += found
     verdict = _verdict(arms, p, waiver, human, distance, temperature, margins)
     return base.model_copy(
         update={
@@ -138,6 +154,33 @@ def _information(ours: ArmAnswers, *, seed: int, draws: int) -> tuple[list[Score
     if test is not None:
         scores.append(_p_signal(test, "ΣI", draws))
     return scores, test
+
+
+def _refusals(ours: ArmAnswers, *, seed: int, draws: int) -> list[Score]:
+    """Whether missing answers depend on who was asked, and then the least favourable share of any completion."""
+    if ours.score.ndim > 1 or not (gone := np.isnan(ours.score)).any() or gone.all():
+        return []
+    test = refusal_test(gone, ours.persona, ours.item, seed=seed, draws=draws)
+    how = "permutation of persona cells within items, statistic Σ(O - E)²/E of missing answers"
+    out = [Score(gauge=GAUGE, name="p_refusal", value=test.p, estimator=how, direction="none", unit="p-value",
+                 note=f"{int(gone.sum())} answers missing")]  # fmt: skip
+    _, who = np.unique(ours.persona, return_inverse=True)
+    heaviest = float((np.bincount(who, gone) / np.bincount(who)).max())
+    if ours.exact or ((test.p is None or test.p >= REFUSAL_P) and heaviest <= REFUSAL_SHARE):
+        return out
+    low, high = float(np.nanmin(ours.score)), float(np.nanmax(ours.score))
+
+    def read(y: FloatArray) -> float:
+        return float(spreads(collect(y, ours.persona, ours.item, run=ours.run)).icc_within)
+
+    try:
+        name, worst, _ = least_favourable(read, ours.score, ours.persona, ours.item, low=low, high=high, favour=float)
+    except GaugeError as error:
+        name, worst = str(error).splitlines()[0], float("nan")
+    out.append(Score(gauge=GAUGE, name="icc_within_bound", value=worst, null=0.0, direction="higher", unit="share",
+                     estimator="least favourable icc_within with missing answers filled in four ways",
+                     note=f"answers are missing by who was asked; worst: {name}"))  # fmt: skip
+    return out
 
 
 def _p_signal(p: float, statistic: str, draws: int) -> Score:

@@ -180,9 +180,8 @@ def permuted_sums_of_squares(units: Units, orders: IntArray) -> FloatArray:
     picked = csr_matrix((np.ones(draws * m), orders[:, place].ravel(), start), shape=(draws * len(counts), m))
     square = ((picked @ units.total) ** 2).sum(axis=1)
     size = picked @ units.n
-    return (
-        np.asarray(np.divide(square, size, out=np.zeros_like(square), where=size > 0)).reshape(draws, -1).sum(axis=1)
-    )
+    each = np.divide(square, size, out=np.zeros_like(square), where=size > 0)
+    return np.asarray(each.reshape(draws, -1).sum(axis=1))
 
 
 def orders_within(stratum: IntArray, draws: int, rng: np.random.Generator) -> IntArray:

@@ -1,0 +1,67 @@
+"""A panel beside people's own answers to the same items: distances as scores, and the ratio that decides Q4."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multitudes.core.records import Score
+from multitudes.measure.stats import Estimate
+from multitudes.measure.variance.distance import Beside, compare_with_people
+
+GAUGE = "variance"
+
+
+def against_people(
+    ours: NDArray[Any], our_items: NDArray[Any], human: NDArray[Any], human_items: NDArray[Any], *, exact: bool,
+    ordinal: bool, seed: int,
+) -> tuple[list[Score], Estimate | None]:  # fmt: skip
+    """Distances of answer distributions, each with people's split-half floor in its note, and JSD over floor.
+
+    Args:
+        ours: (n, K) one-hot answers or, with ``exact``, distributions; NaN rows are unscored.
+        our_items: (n,) items.
+        human: (m, K) people's one-hot answers.
+        human_items: (m,) items.
+        exact: Whether ``ours`` are distributions.
+        ordinal: Whether options are ordered.
+        seed: Seed of splits and draws.
+    """
+    items = sorted(set(our_items.tolist()) & set(human_items.tolist()))
+    mine = np.stack([_sum(ours, our_items, item) for item in items])
+    theirs = np.stack([_sum(human, human_items, item) for item in items])
+    if exact:
+        mine = mine / mine.sum(axis=1, keepdims=True)
+    found = compare_with_people(theirs, mine, ordinal=ordinal, exact=exact, seed=seed)
+    rows = [found.jsd, found.w1, found.cross_entropy, found.kl, found.entropy_correlation]
+    scores = [_score(b) for b in rows if b is not None]
+    if found.jsd.ratio is not None:
+        r = found.jsd.ratio
+        scores.append(
+            _made("people_jsd_ratio", r, "JSD over people's split-half floor, at equal numbers of answers", "")
+        )
+    for who, alpha in (("people", found.alpha_people), ("simulated", found.alpha_simulated)):
+        if alpha is not None:
+            value = getattr(alpha, "alpha", None)
+            e = value if isinstance(value, Estimate) else Estimate(np.nan if value is None else value, None, None, 0)
+            scores.append(_made(f"alpha_{who}", e, "Krippendorff's alpha", getattr(alpha, "note", "")))
+    return scores, found.jsd.ratio
+
+
+def _sum(probs: NDArray[Any], items: NDArray[Any], item: Any) -> NDArray[np.float64]:
+    return np.asarray(np.nansum(probs[items == item], axis=0))
+
+
+def _score(b: Beside) -> Score:
+    floor = f"people against people: {b.floor.value:.3g}" if np.isfinite(b.floor.value) else ""
+    return _made(f"people_{b.name}", b.value, b.name.replace("_", " "), "; ".join(x for x in (floor, b.note) if x))
+
+
+def _made(name: str, e: Estimate, how: str, note: str) -> Score:
+    return Score(
+        gauge=GAUGE, name=name.lower().replace(" ", "_"), value=e.value, low=e.low, high=e.high, n=e.n,
+        unscored=e.unscored, estimator=how, interval="items, bootstrap" if e.low is not None else "",
+        note="; ".join(x for x in (note, e.note) if x),
+    )  # fmt: skip
