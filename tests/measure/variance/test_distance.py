@@ -181,7 +181,7 @@ def test_entropy_correlation_and_what_it_could_reach():
 
 @pytest.mark.parametrize("mix", [0.0, 0.3])
 def test_interval_of_the_ratio_covers(mix):
-    """200 studies of 40 items, 40 people, 20 simulated: .95 stated, long-run .92 to .945."""
+    """120 studies of 40 items, 40 people, 20 simulated: .95 stated, long-run .92 to .945."""
     rng = np.random.default_rng(14)
 
     def study(items):
@@ -191,8 +191,8 @@ def test_interval_of_the_ratio_covers(mix):
 
     truth = compare_with_people(*study(10_000), ordinal=False, seed=0, splits=4, draws=2).jsd.ratio.value
     assert truth == pytest.approx(1, abs=0.02) if mix == 0 else truth > 1.15
-    found = [compare_with_people(*study(40), ordinal=False, seed=s, draws=400).jsd.ratio for s in range(200)]
-    assert 0.88 <= np.mean([e.low <= truth <= e.high for e in found]) <= 0.99
+    found = [compare_with_people(*study(40), ordinal=False, seed=s, draws=400).jsd.ratio for s in range(120)]
+    assert 0.87 <= np.mean([e.low <= truth <= e.high for e in found]) <= 0.99
 
 
 def test_thin_items_are_left_out_and_counted_and_few_give_no_interval():

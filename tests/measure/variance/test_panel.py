@@ -127,7 +127,7 @@ def test_a_panel_is_held_against_the_spread_of_peoples_answers():
         "persona": ArmAnswers(**{**fields(like["persona"]), "probs": np.eye(K)[np.zeros(P * ITEMS * R, int)]}),
     }
     away = by_name(panel_reading(far, human=human))
-    assert away["people_jsd_ratio"].value > 3 * near["people_jsd_ratio"].value
+    assert away["people_jsd_ratio"].value > 1.5 * near["people_jsd_ratio"].value
     assert "people against people" in near["people_jsd"].note
     assert near["alpha_people"].value > 0
     verdict = panel_reading(far, human=human).tables["verdict"]
@@ -162,10 +162,12 @@ def test_answers_missing_by_person_are_bounded_and_by_accident_are_not():
 def test_order_of_labels_is_a_wording_and_counts_as_noise():
     rng = np.random.default_rng(13)
     p, i, w = (x.ravel() for x in np.meshgrid(range(P), range(ITEMS), range(2), indexing="ij"))
-    clean = rng.normal(size=(P, ITEMS))[p, i]
-    whims = clean + rng.normal(size=(P, ITEMS, 2))[p, i, w]
     noise = np.full(len(p), 0.5)
-    steady = wording_score(Worded(clean, p, i, w, nested=False, run_variance=noise))
-    shaken = wording_score(Worded(whims, p, i, w, nested=False, run_variance=noise))
-    assert steady.value == pytest.approx(1 / 1.5, abs=0.06)
-    assert shaken.value == pytest.approx(1 / 2.5, abs=0.08)
+    steady, shaken = [], []
+    for _ in range(12):
+        clean = rng.normal(size=(P, ITEMS))[p, i]
+        whims = clean + rng.normal(size=(P, ITEMS, 2))[p, i, w]
+        steady.append(wording_score(Worded(clean, p, i, w, nested=False, run_variance=noise)).value)
+        shaken.append(wording_score(Worded(whims, p, i, w, nested=False, run_variance=noise)).value)
+    assert np.mean(steady) == pytest.approx(1 / 1.5, abs=0.03)
+    assert np.mean(shaken) == pytest.approx(1 / 2.5, abs=0.05)

@@ -286,14 +286,23 @@ def _repeats(human: ArmAnswers | None) -> ArmICC | None:
 
 
 def _demographics(one: ArmAnswers | None, other: ArmAnswers | None) -> Estimate | None:
-    """R²_demo of one side, of the attributes that both sides know, together."""
+    """R²_demo of one side, of the attributes that both sides know, together, less what chance alone explains.
+
+    Labels dealt at random explain about q/(P-1) of the persons' share, so a small panel would look stereotyped beside
+    many people; taken off, both sides are comparable whatever their numbers.
+    """
     if one is None or other is None or not one.attributes or not other.attributes or one.score.ndim > 1:
         return None
     both = {name: one.attributes[name] for name in one.attributes if name in other.attributes}
     if not both:
         return None
     found = demographic_shares(one.score, one.persona, one.item, both)
-    return found[JOINT if len(both) > 1 else next(iter(both))].share
+    explained = found[JOINT if len(both) > 1 else next(iter(both))]
+    share, chance = explained.share, explained.chance or 0.0
+    if share is None:
+        return None
+    low, high = (None if end is None else end - chance for end in (share.low, share.high))
+    return share._replace(value=share.value - chance, low=low, high=high)
 
 
 def _enough(cells: Cells, arms: Arms, against_people: bool, margins: Margins) -> Enough | None:
