@@ -6,7 +6,7 @@ import pytest
 
 from multitudes.core.errors import ConfigError, Unsupported
 from multitudes.core.loop import run_sync
-from multitudes.models.base import Message, Reply, Request, Sampling
+from multitudes.models.base import Message, Reply, Request, Sampling, ScoreItem
 from multitudes.models.fake import TableModel, scripted
 from multitudes.models.load import load
 from multitudes.models.wrappers.minimal import Minimal, document
@@ -21,11 +21,11 @@ class Recorder:
     """Answers with a fixed text and remembers what it was asked."""
 
     def __init__(self, text):
-        self.text, self.seen, self.info = text, [], scripted(["x"]).info
+        self.text, self.seen, self.info, self.finish = text, [], scripted(["x"]).info, "stop"
 
     async def reply(self, requests):
         self.seen += requests
-        return [Reply(self.text, seed=r.seed) for r in requests]
+        return [Reply(self.text, self.finish, seed=r.seed) for r in requests]
 
     async def score(self, items):
         self.seen += items
@@ -59,6 +59,82 @@ def test_a_list_that_keeps_no_form_is_no_message(text):
     (reply,) = ask(Verbalized(Recorder(text)))
     assert (reply.text, reply.fault.code) == ("", "empty")
     assert parse_candidates(text) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "shares"),
+    [
+        ("1. 60 - a\n2. 40 - b", {"a": 0.6, "b": 0.4}),
+        ("1. 1: a\n2. 40: b", {"a": 0.01, "b": 0.4}),
+        ("1. 0.5 a\n2. .25 b", {"a": 0.5, "b": 0.25}),
+        ("1. 1 of my friends\n2. 2 more questions", {}),
+    ],
+)
+def test_bare_numbers_are_shares_only_where_something_says_so(text, shares):
+    assert dict(parse_candidates(text)) == pytest.approx(shares)
+
+
+def test_verbalized_draws_from_two_whole_lines_at_least():
+    assert ask(Verbalized(Recorder("1. 90% alone")))[0].fault.code == "empty"
+    cut = Recorder("1. 5% whole\n2. 5% whole, too\n3. 90% cut in the")
+    cut.finish = "length"
+    assert {r.text for r in ask(Verbalized(cut), 60)} == {"whole", "whole, too"}
+
+
+def test_verbalized_without_a_seed_draws_anew_and_keeps_the_stops_of_the_caller():
+    listed = Recorder("1. 50% a STOP b\n2. 50% c")
+    request = Request(ASKED, Sampling(max_tokens=20, stop=("STOP",)))
+    replies = run_sync(Verbalized(listed).reply([request] * 60))
+    assert {r.text for r in replies} == {"a ", "c"}
+    assert all(r.seed is not None for r in replies)
+    assert listed.seen[0].sampling.stop == ()
+
+
+def test_verbalized_refuses_a_schema():
+    model = load("verbalized:fake:echo")
+    assert not model.info.json_schema
+    with pytest.raises(Unsupported, match="json_schema"):
+        ask(model, schema={"type": "object"})
+
+
+WRAPPED = [f"{how}:fake:{kind}" for how in ("verbalized", "minimal", "random-text", "temperature:1.3")
+           for kind in ("echo", "table")]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRAPPED)
+def test_a_wrapper_refuses_what_every_engine_refuses_and_counts_what_it_asks(name):
+    model = load(name)
+    for bad, where in (
+        ((), "messages"),
+        ((Message("user", "a"), Message("system", "b")), r"messages\[1\]"),
+        ((Message("user", "a"), Message("assistant", "b")), r"messages\[1\]"),
+        ((Message("bard", "a"),), r"messages\[0\]"),
+    ):
+        with pytest.raises(ConfigError, match=rf"requests\[1\]\.{where}"):
+            run_sync(model.reply([Request(ASKED), Request(bad)]))
+    assert run_sync(model.reply([])) == []
+    (reply,) = ask(model)
+    assert reply.engine.startswith(model.info.fingerprint)
+    assert reply.usage.prompt > 0
+    assert not model.info.taps
+    if model.info.score:
+        with pytest.raises(ConfigError, match=r"items\[0\]\.continuation"):
+            run_sync(model.score([ScoreItem(ASKED, "")]))
+        (scored,) = run_sync(model.score([ScoreItem(ASKED, "yes")]))
+        assert scored.engine.startswith(model.info.fingerprint)
+    else:
+        with pytest.raises(Unsupported):
+            run_sync(model.score([ScoreItem(ASKED, "yes")]))
+
+
+def test_a_probe_for_seeds_reaches_the_model_inside():
+    class Probed(Recorder):
+        async def probe_seed(self):
+            self.info = replace(self.info, seed_status="ignored")
+            return "ignored"
+
+    model = Temperature(Probed("x"), 1.3)
+    assert run_sync(model.probe_seed()) == model.info.seed_status == "ignored"
 
 
 def test_verbalized_asks_even_where_nobody_spoke_yet():

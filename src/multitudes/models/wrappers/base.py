@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from multitudes.core.records import SeedStatus
 from multitudes.models.base import Capabilities, ChatModel, Reply, Request, Scored, ScoreItem
 
 
@@ -18,22 +19,29 @@ class Wrapper:
     """
 
     def __init__(self, inner: ChatModel, how: str) -> None:
-        self.inner = inner
-        known = inner.info
-        self._info = replace(known, name=f"{how}:{known.name}", fingerprint=f"{how}+{known.fingerprint}")
+        self.inner, self.how = inner, how
 
     @property
     def info(self) -> Capabilities:
-        """As the model inside, under its own name and fingerprint."""
-        return self._info
+        """As the model inside at this time, under its own name and fingerprint; a wrapper has no taps."""
+        known = self.inner.info
+        name, fingerprint = f"{self.how}:{known.name}", f"{self.how}+{known.fingerprint}"
+        return replace(known, name=name, fingerprint=fingerprint, taps=False)
+
+    async def probe_seed(self) -> SeedStatus:
+        """What the model inside finds out about seeds, where it can; else what it knows."""
+        probe = getattr(self.inner, "probe_seed", None)
+        if probe is not None:
+            await probe()
+        return self.inner.info.seed_status
 
     async def reply(self, requests: Sequence[Request]) -> list[Reply]:
         """Replies of the model inside."""
-        return [replace(r, engine=self._info.fingerprint) for r in await self.inner.reply(requests)]
+        return [replace(r, engine=f"{self.how}+{r.engine}") for r in await self.inner.reply(requests)]
 
     async def score(self, items: Sequence[ScoreItem]) -> list[Scored]:
         """Log-probabilities of the model inside, at temperature 1."""
-        return [replace(s, engine=self._info.fingerprint) for s in await self.inner.score(items)]
+        return [replace(s, engine=f"{self.how}+{s.engine}") for s in await self.inner.score(items)]
 
     async def aclose(self) -> None:
         """Close the model inside."""

@@ -10,7 +10,16 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from multitudes.models.base import ChatModel, Message, Reply, Request, Scored, ScoreItem
+from multitudes.models.base import (
+    ChatModel,
+    Message,
+    Reply,
+    Request,
+    Scored,
+    ScoreItem,
+    check_requests,
+    check_score_items,
+)
 from multitudes.models.wrappers.base import Wrapper
 
 _NAME = re.compile(r"\AYou are ([^.\n]{1,60})\.")
@@ -28,6 +37,7 @@ class Minimal(Wrapper):
 
     async def reply(self, requests: Sequence[Request]) -> list[Reply]:
         """The next line of each document, up to its end."""
+        check_requests(requests)
         raw = [
             replace(r, messages=_raw(r.messages), sampling=replace(r.sampling, stop=("\n", *r.sampling.stop)))
             for r in requests
@@ -36,6 +46,7 @@ class Minimal(Wrapper):
 
     async def score(self, items: Sequence[ScoreItem]) -> list[Scored]:
         """Log-probabilities of the next line; its end is the line break."""
+        check_score_items(items)
         return await super().score(
             [
                 ScoreItem(_raw(i.context), f" {i.continuation}" + ("\n" if i.include_end else ""), include_end=False)

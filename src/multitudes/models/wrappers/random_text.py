@@ -10,7 +10,16 @@ from importlib.resources import files
 import numpy as np
 
 from multitudes.core.seeds import derive_rng
-from multitudes.models.base import ChatModel, Message, Reply, Request, Scored, ScoreItem
+from multitudes.models.base import (
+    ChatModel,
+    Message,
+    Reply,
+    Request,
+    Scored,
+    ScoreItem,
+    check_requests,
+    check_score_items,
+)
 from multitudes.models.wrappers.base import Wrapper
 
 FEWEST = 8
@@ -42,10 +51,12 @@ class RandomText(Wrapper):
 
     async def reply(self, requests: Sequence[Request]) -> list[Reply]:
         """Replies to the longer prompt."""
+        check_requests(requests)
         return await super().reply([replace(r, messages=_prefixed(r.messages, r.replicate)) for r in requests])
 
     async def score(self, items: Sequence[ScoreItem]) -> list[Scored]:
         """Log-probabilities after the longer prompt."""
+        check_score_items(items)
         return await super().score([replace(item, context=_prefixed(item.context, 0)) for item in items])
 
 

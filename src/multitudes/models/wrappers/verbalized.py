@@ -9,24 +9,37 @@ models often do not keep to the form, and then there is no message.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from multitudes.core.errors import Unsupported
 from multitudes.core.seeds import derive_rng
-from multitudes.models.base import ChatModel, Message, Reply, ReplyFault, Request
+from multitudes.models.base import (
+    Capabilities,
+    ChatModel,
+    Message,
+    Reply,
+    ReplyFault,
+    Request,
+    check_requests,
+)
 from multitudes.models.wrappers.base import Wrapper
 
 ANSWERS = 5
+FEWEST = 2  # a list of one is a single answer
 _OVERHEAD = 10  # tokens for number and probability of each answer
 _ASK = (
     "Before you speak, list {k} different things you might say next, in your own voice, each on a line of its own: "
     "number, how likely it is in percent, then the words. Like this:\n1. 40% the words\n2. 25% other words\n"
     "Write the {k} lines and nothing else."
 )
+# A bare number is a probability only with a sign, brackets or a mark behind it: "1. 2 of us" is words.
 _LINE = re.compile(
-    r"^\s*(?:\d+\s*[.):]|[-*•])\s*[(\[]?\s*(?P<p>\d+(?:\.\d+)?|\.\d+)\s*(?P<percent>%?)\s*[)\]]?\s*[:\-–—,]*\s*(?P<text>\S.*)$"
+    r"^\s*(?:\d+\s*[.):]|[-*•])\s*(?P<open>[(\[]?)\s*(?P<p>\d+(?:\.\d+)?|\.\d+)\s*(?P<percent>%?)\s*"
+    r"(?P<close>[)\]]?)\s*(?P<mark>[:–—,|-]*)\s*(?P<text>\S.*)$"
 )
 
 
@@ -43,31 +56,48 @@ def parse_candidates(reply: str) -> list[Candidate]:
     >>> parse_candidates("1. 60% Hello there.\n2) (40%): Good day!\nThat is all.")
     [Candidate(text='Hello there.', weight=0.6), Candidate(text='Good day!', weight=0.4)]
     """
-    found = []
+    found: list[tuple[str, float, bool]] = []
     for line in reply.splitlines():
         match = _LINE.match(line)
-        if match is None:
+        if match is None or not (match["percent"] or match["close"] or match["mark"] or "." in match["p"]):
             continue
         weight = float(match["p"]) / (100 if match["percent"] else 1)
         text = match["text"].strip().strip('"“”').strip()
-        if text and 0 < weight <= 1:
-            found.append(Candidate(text, weight))
-    return found
+        if text and weight > 0:
+            found.append((text, weight, bool(match["percent"])))
+    # Numbers without a sign are percents in a list in which one of them is above 1.
+    scale = 100 if any(weight > 1 for _, weight, signed in found if not signed) else 1
+    shares = [Candidate(text, weight if signed else weight / scale) for text, weight, signed in found]
+    return [candidate for candidate in shares if candidate.weight <= 1]
 
 
 class Verbalized(Wrapper):
     """The model inside, asked for several messages of which one is drawn by its stated probability.
 
-    A reply in which no line keeps to the form is a fault ``empty``, as a message of nothing would be: the caller may
-    ask again, and the raw list never enters a conversation. ``score`` is that of the model inside.
+    A reply with fewer than two lines in the form is a fault ``empty``, as a message of nothing would be: the caller
+    may ask again, and the raw list never enters a conversation. The last line of a list that was cut off is no
+    message. ``score`` is that of the model inside.
     """
 
     def __init__(self, inner: ChatModel, answers: int = ANSWERS) -> None:
         super().__init__(inner, "verbalized")
         self.answers = answers
 
+    @property
+    def info(self) -> Capabilities:
+        """As the model inside; a list follows no schema."""
+        return replace(super().info, json_schema=False)
+
     async def reply(self, requests: Sequence[Request]) -> list[Reply]:
-        """One drawn message per request; usage and cost are those of the whole list."""
+        """One drawn message per request; usage and cost are those of the whole list.
+
+        Raises:
+            Unsupported: A request with a schema.
+        """
+        check_requests(requests)
+        if any(r.schema is not None for r in requests):
+            raise Unsupported("json_schema", self.info.name, "leave out the schema, or ask the model inside")
+        requests = [r if r.seed is not None else replace(r, seed=_fresh_seed()) for r in requests]
         listed = await super().reply([self._listing(r) for r in requests])
         return [_drawn(request, reply) for request, reply in zip(requests, listed, strict=True)]
 
@@ -83,15 +113,22 @@ class Verbalized(Wrapper):
         return replace(request, messages=messages, sampling=sampling, keep=False)
 
 
+def _fresh_seed() -> int:
+    return int.from_bytes(os.urandom(8), "big") >> 1
+
+
 def _drawn(request: Request, reply: Reply) -> Reply:
     if reply.fault is not None:
         return reply
-    candidates = parse_candidates(reply.text)
+    whole = reply.text.rpartition("\n")[0] if reply.finish == "length" else reply.text
+    candidates = parse_candidates(whole)
     plain = replace(reply, token_ids=None, logprobs=None)
-    if not candidates:
-        detail = f"no line of the list has a probability and words: {reply.text[:80]!r}"
+    if len(candidates) < FEWEST:
+        detail = f"fewer than {FEWEST} whole lines with a probability and words: {reply.text[:80]!r}"
         return replace(plain, text="", finish="error", fault=ReplyFault("empty", detail))
     weights = [c.weight for c in candidates]
-    rng = derive_rng("verbalized", reply.seed if reply.seed is not None else 0, request.replicate)
+    rng = derive_rng("verbalized", request.seed or 0, request.replicate)
     chosen = int(rng.choice(len(candidates), p=[w / sum(weights) for w in weights]))
-    return replace(plain, text=candidates[chosen].text, finish="stop")
+    text = candidates[chosen].text
+    cut = min((text.index(s) for s in request.sampling.stop if s in text), default=len(text))
+    return replace(plain, text=text[:cut], finish="stop")
