@@ -68,8 +68,11 @@ def bca(columns: ArrayLike, statistic: object, *, seed: int, draws: int = DRAWS,
         raise TooFewClustersError("an interval needs two prompts", found=str(g), expected=">= 2")
     value = float(statistic(rows.mean(axis=0)))  # type: ignore[operator]
     drawn = np.asarray(statistic(resampled_sums(rows, seed=seed, draws=draws) / g))  # type: ignore[operator]
-    drawn = np.sort(drawn[np.isfinite(drawn)])
-    note = f"few clusters: {g} prompts" if g < FEW else ""
+    defined = np.isfinite(drawn)
+    lost, drawn = float((~defined).mean()), np.sort(drawn[defined])
+    flags = [f"few clusters: {g} prompts"] if g < FEW else []
+    flags += [f"undefined in {lost:.0%} of draws, which are left out"] if lost > 0 else []
+    note = "; ".join(flags)
     if not len(drawn) or np.ptp(drawn) == 0:
         return Bca(value, value, value, value, value, 0.0, g, note or "no spread between prompts")
     without = np.asarray(statistic((rows.sum(axis=0) - rows) / (g - 1)))  # type: ignore[operator]

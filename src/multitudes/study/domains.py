@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from multitudes.core.canonical import canonical_json
-from multitudes.core.errors import DataFormatError, StoreError
+from multitudes.core.errors import DataFormatError, ModelError, StoreError
 from multitudes.core.loop import run_sync
 from multitudes.measure.diversity.code_gate import OpenTask, extract_code, gate
 from multitudes.measure.diversity.compare import DiversityComparison, Sample, compare_arms
@@ -19,6 +19,7 @@ from multitudes.models.encode import Encoder
 from multitudes.sandbox.executor import Executor
 from multitudes.simulate.samples import Prompt, Text, domain_file, prompts, sample
 
+OWN = ("", "empty", "parse", "too_long")  # no fault, or the model's own: such a text counts as it is
 AT_ONCE = 64  # replies in one batch and one write
 
 
@@ -65,8 +66,7 @@ def compare_models(
     if encoder is not None:
         said = list(dict.fromkeys(s.text for s in samples if s.text.strip()))
         vector = dict(zip(said, encoder.encode(said), strict=True))
-        if all(s.text.strip() for s in samples):
-            samples = [s._replace(vector=vector[s.text]) for s in samples]
+        samples = [s._replace(vector=vector.get(s.text)) for s in samples]
     return compare_arms(samples, tagger=tagger, seed=seed)
 
 
@@ -85,11 +85,18 @@ def _collected(
             for start in range(0, len(todo), AT_ONCE):
                 part = todo[start : start + AT_ONCE]
                 found = run_sync(sample(model, part, sampling=sampling, root=root))
-                _append(path, settings, found)
-                known |= {(t.prompt, t.sample): t for t in found}
+                had = [t for t in found if t.fault in OWN]  # what a server could not give is asked again next time
+                _append(path, settings, had)
+                known |= {(t.prompt, t.sample): t for t in had}
                 watch(name, total - len(todo) + start + len(part), total)
         finally:
             run_sync(model.aclose())
+    missing = [(p.id, i) for p in asked for i in range(k) if (p.id, i) not in known]
+    if missing:
+        raise ModelError(
+            "some texts could not be had", where=name, found=f"{len(missing)} of {total}",
+            hint="run the same command again: what is there is kept",
+        )  # fmt: skip
     return [known[p.id, i] for p in asked for i in range(k)]
 
 

@@ -55,9 +55,10 @@ def compare_tables(
                     expected=f"another name than in {seen[name]}",
                 )  # fmt: skip
         samples += _samples(table, prompts, names)
-    if encoder is not None and all(s.text.strip() for s in samples):
-        vectors = encoder.encode([s.text for s in samples])
-        samples = [s._replace(vector=v) for s, v in zip(samples, vectors, strict=True)]
+    if encoder is not None:
+        said = list(dict.fromkeys(s.text for s in samples if s.text.strip()))
+        vector = dict(zip(said, encoder.encode(said), strict=True)) if said else {}
+        samples = [s._replace(vector=vector.get(s.text)) for s in samples]
     return compare_arms(samples, tagger=tagger, seed=seed)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from multitudes.core.errors import ConfigError
+from multitudes.core.errors import ConfigError, GaugeError
 from multitudes.measure.diversity.collapse import contraction, pull
 from multitudes.measure.diversity.compare import Sample, compare_arms
 from multitudes.measure.errors import DuplicateBiasError, EmptyTextError, TooFewClustersError, TooFewSamplesError
@@ -187,3 +187,21 @@ def test_pull_is_zero_where_only_noise_moved_and_one_at_the_centre():
     assert pull(noisy(true), noisy(1.5 * true), centre) == pytest.approx(-0.5, abs=0.08)
     assert contraction(noisy(true), noisy(0.5 * true)) == pytest.approx(0.25, abs=0.05)
     assert contraction(noisy(true), noisy(true)) == pytest.approx(1, abs=0.1)
+
+
+def test_one_empty_text_leaves_its_prompt_unscored_and_stops_nothing():
+    rng = np.random.default_rng(14)
+    samples = texts(rng, 60, k=2) + texts(rng, 60, k=2, arm="b")
+    samples[0] = samples[0]._replace(text="  ")
+    cell = next(c for c in compare_arms(samples).cells if c.score == "ead")
+    assert cell.prompts == 23
+
+
+def test_collapse_refuses_what_does_not_fit():
+    x = np.random.default_rng(15).normal(size=(6, 4, 3))
+    with pytest.raises(GaugeError, match="same people"):
+        contraction(x, x[:5])
+    with pytest.raises(GaugeError, match="centre"):
+        pull(x, x, [0.0])
+    with pytest.raises(GaugeError, match="finite"):
+        contraction(x, np.where(x > 2, np.nan, x) * np.nan)

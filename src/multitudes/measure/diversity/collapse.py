@@ -10,12 +10,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from multitudes.core.checks import check_shape
 from multitudes.core.errors import GaugeError
+from multitudes.measure.errors import NotFiniteError
 
 FloatArray = NDArray[np.float64]
 
 
 def _runs(name: str, x: ArrayLike) -> FloatArray:
     runs = check_shape(name, x, "P R d")
+    if not np.isfinite(runs).all():
+        raise NotFiniteError(f"{name!r} holds values that are not finite", where=name)
     if runs.shape[0] < 2 or runs.shape[1] < 2:
         raise GaugeError(
             "collapse needs two people and two runs of each", where=name,
@@ -40,6 +43,14 @@ def dispersion(runs: ArrayLike) -> float:
     return float(apart - noise)
 
 
+def _same_people(before: FloatArray, after: FloatArray) -> None:
+    if (len(before), before.shape[2]) != (len(after), after.shape[2]):
+        raise GaugeError(
+            "before and after are not the same people in the same space", where="after",
+            found=f"P={len(after)}, d={after.shape[2]}", expected=f"P={len(before)}, d={before.shape[2]}",
+        )  # fmt: skip
+
+
 def contraction(before: ArrayLike, after: ArrayLike) -> float | None:
     """γ = T_after / T_before: 1 none, below 1 collapse; None where people did not differ before.
 
@@ -47,6 +58,7 @@ def contraction(before: ArrayLike, after: ArrayLike) -> float | None:
         before: (P, R, d), see ``dispersion``.
         after: The same people after the change; R may differ.
     """
+    _same_people(_runs("before", before), _runs("after", after))
     start = dispersion(before)
     return dispersion(after) / start if start > 0 else None
 
@@ -66,8 +78,13 @@ def pull(before: ArrayLike, after: ArrayLike, centre: ArrayLike) -> float | None
     Returns:
         π, or None where people were at the centre already.
     """
-    x0, x1 = _runs("before", before), _runs("after", after).mean(axis=1)
-    c = check_shape("centre", centre, "d")
+    x0, then = _runs("before", before), _runs("after", after)
+    _same_people(x0, then)
+    x1, c = then.mean(axis=1), check_shape("centre", centre, "d")
+    if len(c) != x0.shape[2] or not np.isfinite(c).all():
+        raise GaugeError(
+            "'centre' is no mean of these", where="centre", found=str(c.shape), expected=f"{x0.shape[2]}"
+        )
     half = x0.shape[1] // 2
     first, second = x0[:, :half].mean(axis=1), x0[:, half:].mean(axis=1)
     top = bottom = 0.0

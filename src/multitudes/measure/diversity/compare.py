@@ -247,10 +247,10 @@ def _scores(name: str, domain: _Domain, tagger: Tagger | None) -> tuple[Table, l
         "self_bleu": lambda bag: overlap.self_bleu(_cut(bag, None)).mean,
         "self_repetition": lambda bag: overlap.self_repetition(_cut(bag, None)).mean,
     }
-    if all(s.vector is not None for s in every):
+    if all(s.vector is not None for s in every if s.text.strip()):
         of_bag["cosine"] = lambda bag: cosine_distance(np.stack([s.vector for s in bag])).mean  # type: ignore[misc]
     else:
-        missing.append("cosine: no encoder was given, so the spread of embeddings is not assessed")
+        missing.append("cosine: some texts have no vector, so the spread of embeddings is not assessed")
     if name == "code":
         of_bag["ast_jsd"] = lambda bag: tree_diversity([s.text for s in bag]).jsd
     elif tagger is not None:
@@ -263,8 +263,7 @@ def _scores(name: str, domain: _Domain, tagger: Tagger | None) -> tuple[Table, l
     for score, value in of_bag.items():
         try:
             table[score] = {
-                arm: np.array([_number(value([s for s in by[p] if s.text.strip()])) for p in domain.prompts])
-                for arm, by in domain.bags.items()
+                arm: np.array([_of(value, by[p]) for p in domain.prompts]) for arm, by in domain.bags.items()
             }
         except UnsupportedLanguageError as error:
             missing.append(f"{name}: {score} is not assessed: {str(error).splitlines()[0]}")
@@ -275,8 +274,11 @@ def _scores(name: str, domain: _Domain, tagger: Tagger | None) -> tuple[Table, l
     return table, missing
 
 
-def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)
+def _of(value: Callable[[list[Sample]], float | None], bag: list[Sample]) -> float:
+    """A score of the texts that say something; NaN (the prompt is unscored) where fewer than two do."""
+    said = [s for s in bag if s.text.strip()]
+    found = value(said) if len(said) > 1 else None
+    return math.nan if found is None else float(found)
 
 
 def _cut(bag: list[Sample], length: int | None) -> list[list[str]]:
@@ -329,7 +331,9 @@ def _judged(raw: list[dict[str, Any]]) -> list[Cell]:
     """Adjust within the headline family and within the rest, and name each cell."""
     for family, adjust in ((True, holm), (False, benjamini_hochberg)):
         members = [c for c in raw if c["headline"] is family]
-        for cell, p in zip(members, adjust([c["p"] for c in members]) if members else (), strict=True):
+        # A test that could not be made counts as one that found nothing: the family was fixed before the data.
+        p_values = [1.0 if math.isnan(c["p"]) else c["p"] for c in members]
+        for cell, p in zip(members, adjust(p_values) if members else (), strict=True):
             cell["p_adjusted"] = float(p)
     out = []
     for cell in raw:

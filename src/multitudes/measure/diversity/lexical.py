@@ -21,7 +21,6 @@ from numpy.typing import ArrayLike, NDArray
 from multitudes.core.checks import check_same_length, check_shape
 from multitudes.core.errors import GaugeError
 from multitudes.measure.errors import NotFiniteError, NotUnitError, TooFewSamplesError, ZeroVectorError
-from multitudes.measure.errors import NotFiniteError, NotUnitError, TooFewSamplesError, ZeroVectorError
 
 FloatArray = NDArray[np.float64]
 
@@ -170,30 +169,19 @@ def compression_ratio(texts: Sequence[str], ids: Sequence[str]) -> float:
     Source: the idea of arXiv 2403.00553; xz in place of gzip, whose 32 KB window forgets.
     """
     _at_least_two(len(texts))
-    data = in_fixed_order(texts, ids)
-    return len(data) / len(lzma.compress(data))
-
-
-def in_fixed_order(texts: Sequence[str], ids: Sequence[str]) -> bytes:
-    """UTF-8 bytes of the texts joined by newlines, ordered by SHA-256 of their ids.
-
-    Raises:
-        GaugeError: With ids that do not fit or repeat.
-    """
     check_same_length(texts=texts, ids=ids)
     if len(set(ids)) < len(ids):
         raise GaugeError("two texts have the same id", where="ids")
     order = sorted(range(len(texts)), key=lambda k: hashlib.sha256(ids[k].encode()).digest())
-    return "\n".join(texts[k] for k in order).encode("utf-8", errors="surrogatepass")
+    data = "\n".join(texts[k] for k in order).encode("utf-8", errors="surrogatepass")
+    return len(data) / len(lzma.compress(data))
 
 
 def check_unit_vectors(name: str, vectors: ArrayLike) -> FloatArray:
     """(n, d) vectors of length 1 within 1e-4, as float64.
 
     Raises:
-        GaugeError: On a wrong shape.
-        NotFiniteError: On a value that is not finite.
-        NotUnitError: On a length that is not 1; ``ZeroVectorError`` if it is 0.
+        GaugeError: On a wrong shape, a value that is not finite, or a length that is not 1.
     """
     x = check_shape(name, vectors, "n d")
     if not np.isfinite(x).all():
