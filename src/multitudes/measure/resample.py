@@ -76,7 +76,8 @@ def bca(columns: ArrayLike, statistic: object, *, seed: int, draws: int = DRAWS,
     if not len(drawn) or np.ptp(drawn) == 0:
         return Bca(value, value, value, value, value, 0.0, g, note or "no spread between prompts")
     without = np.asarray(statistic((rows.sum(axis=0) - rows) / (g - 1)))  # type: ignore[operator]
-    away = without.mean() - without
+    without = without[np.isfinite(without)]  # undefined without the only prompt that has any
+    away = without.mean() - without if len(without) else np.zeros(1)
     cube, square = float((away**3).sum()), float((away**2).sum())
     acceleration = cube / (6 * square**1.5) if square > 0 else 0.0
     below = ((drawn < value).mean() + (drawn <= value).mean()) / 2

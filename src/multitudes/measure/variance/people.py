@@ -44,9 +44,11 @@ def against_people(
         )
     for who, alpha in (("people", found.alpha_people), ("simulated", found.alpha_simulated)):
         if alpha is not None:
-            value = getattr(alpha, "alpha", None)
-            e = value if isinstance(value, Estimate) else Estimate(np.nan if value is None else value, None, None, 0)
-            scores.append(_made(f"alpha_{who}", e, "Krippendorff's alpha", getattr(alpha, "note", "")))
+            scores.append(
+                Score(gauge=GAUGE, name=f"alpha_{who}", value=alpha.value, low=alpha.low, high=alpha.high, n=alpha.n,
+                      unscored=alpha.unscored, null=0.0, estimator="Krippendorff's alpha", note=alpha.note,
+                      interval="items, bootstrap" if alpha.low is not None else "")
+            )  # fmt: skip
     return scores, found.jsd.ratio
 
 
