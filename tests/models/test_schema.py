@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from multitudes.core.errors import ConfigError
@@ -22,6 +22,8 @@ def test_json_reads_back(value):
 
 
 @given(prose, objects, prose)
+@example("Infinity", {}, "")
+@example("1e999", {"a": 1}, "")
 def test_an_object_is_found_in_prose(before, value, after):
     assert parse_json(f"{before} {json.dumps(value)} {after}") == value
 

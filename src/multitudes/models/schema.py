@@ -154,6 +154,10 @@ def parse_json(text: str) -> Any:
         return _strict(whole)
     except json.JSONDecodeError:
         pass  # prose around it
+    except BadJson:
+        if whole.lstrip().startswith(("{", "[", '"')) or "{" not in whole:
+            raise
+        # prose that begins with a word such as Infinity
     start, depth = 0, 0
     for token in _QUOTED_OR_BRACE.finditer(text):
         if token[0] == "{":
