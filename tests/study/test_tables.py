@@ -122,3 +122,38 @@ def test_popquorn_gives_its_published_components(shared_data):
     total = value["sigma2_persona"] + value["sigma2_item"] + value["sigma2_interaction_and_run"]
     assert value["sigma2_persona"] / total == pytest.approx(0.196, abs=0.002)
     assert value["sigma2_item"] / total == pytest.approx(0.286, abs=0.002)
+
+
+def test_people_who_use_fewer_steps_of_the_scale_keep_their_places(tmp_path):
+    rows = [r for r in panel() if r["answer"] in (1, 2, 3, 4)]  # as many steps as below, but other ones
+    path = write(tmp_path / "a.csv", rows)
+    shifted = [{**r, "answer": r["answer"] + 1} for r in rows if r["arm"] == "persona"]
+    same = write(tmp_path / "same.csv", [r for r in rows if r["arm"] == "persona"])
+    moved = write(tmp_path / "moved.csv", shifted)
+    few = write(tmp_path / "few.csv", [r for r in rows if r["arm"] == "persona" and r["answer"] in (2, 3)])
+
+    def w1(people):
+        return scores(measure_table(path, columns={"persona": "worker"}, human=people))["people_w1"].value
+
+    assert w1(moved) > 0.8 > w1(same)
+    assert w1(few) > 0
+
+
+def test_people_who_answered_other_items_are_told_so(tmp_path):
+    path = write(tmp_path / "a.csv", panel())
+    other = [{**r, "question": f"other-{r['question']}"} for r in panel(arms=("persona",))]
+    found = measure_table(path, columns={"persona": "worker"}, human=write(tmp_path / "people.csv", other))
+    assert "no item" in scores(found)["people_jsd"].note
+    assert found.readings[0].tables["verdict"]["questions"][3]["state"] == "not assessed"
+
+
+def test_people_who_answered_more_items_are_compared_on_the_panels(tmp_path):
+    path = write(tmp_path / "a.csv", panel())
+    own = panel(seed=9, people=40, arms=("persona",))
+    more = [{**r, "question": f"extra-{r['question']}", "answer": 3} for r in own]
+    questions = [
+        measure_table(path, columns={"persona": "worker"}, human=write(tmp_path / f"{k}.csv", rows))
+        .readings[0].tables["verdict"]["questions"][1]
+        for k, rows in enumerate((own, own + more))
+    ]  # fmt: skip
+    assert questions[0] == questions[1]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from multitudes.core.errors import ConfigError, DataFormatError, did_you_mean
 from multitudes.core.records import Reading
@@ -15,8 +16,10 @@ from multitudes.measure.diversity.reading import diversity_reading
 from multitudes.measure.variance.panel import PLACEBOS, ArmAnswers, panel_reading
 from multitudes.measure.variance.wording import Worded
 from multitudes.models.encode import Encoder
-from multitudes.simulate.answers import answers_of
+from multitudes.simulate.answers import Answers, answers_of
 from multitudes.simulate.tables import Table, read_table
+
+FloatArray = NDArray[np.float64]
 
 GAUGES = ("variance", "diversity")
 MAX_STEPS = 12  # numbers with more distinct values than this are a measure, not a scale of options
@@ -71,7 +74,7 @@ def measure_table(
     for name in gauges:
         need = ("persona", "item", "answer") if name == "variance" else ("persona", "text")
         table = read_table(path, columns, require=need, skip_invalid=skip_invalid)
-        notes += _decided(table)
+        notes += table.warnings
         if name == "diversity":
             bags: dict[str, list[str]] = defaultdict(list)
             for who, text in zip(table.roles["persona"], table.roles["text"], strict=True):
@@ -81,22 +84,21 @@ def measure_table(
                 diversity_reading(bags, encoder=encode, encoder_name=encoder.name if encoder else "", seed=seed)
             )
             continue
-        arms, said, labels = _arms(table, temperature)
-        notes += said
-        people = None
+        answers = answers_of(table)
+        notes += answers.notes
+        theirs = None
         if human is not None:
             people_table = read_table(human, columns, require=need, skip_invalid=skip_invalid)
-            notes += [f"people: {n}" for n in _decided(people_table)]
-            people = _people(people_table, labels)
+            notes += [f"people: {n}" for n in people_table.warnings]
+            theirs = answers_of(people_table, kind=answers.kind)
+        steps = _steps(answers, theirs)
+        arms = _arms(table, answers, steps)
+        people = None if theirs is None else _people(people_table, theirs, answers.labels, steps)
         readings.append(
             panel_reading(arms, waiver=placebo_waived, human=people, temperature=_temperature(table, temperature),
                           seed=seed)
         )  # fmt: skip
     return Measured(tuple(readings), tuple(dict.fromkeys(notes)))
-
-
-def _decided(table: Table) -> list[str]:
-    return list(table.warnings)
 
 
 def _temperature(table: Table, given: float) -> float:
@@ -106,9 +108,16 @@ def _temperature(table: Table, given: float) -> float:
     return min(known) if known else given
 
 
-def _arms(table: Table, temperature: float) -> tuple[dict[str, ArmAnswers], tuple[str, ...], tuple[str, ...]]:
-    answers = answers_of(table)
-    y, probs = _values(answers, answers.labels)
+def _steps(answers: Answers, people: Answers | None) -> FloatArray | None:
+    """Values that anybody on either side used, so that one place means one answer; None for a measure."""
+    sides = [side.y for side in (answers, people) if side is not None and side.y is not None]
+    used = np.concatenate(sides) if sides else np.zeros(0)
+    steps = np.unique(used[~np.isnan(used)])
+    return steps if 0 < len(steps) <= MAX_STEPS else None
+
+
+def _arms(table: Table, answers: Answers, steps: FloatArray | None) -> dict[str, ArmAnswers]:
+    y, probs = _values(answers, answers.labels, steps)
     arm = np.full(table.n, "persona") if answers.arm is None else np.where(answers.arm == "", "persona", answers.arm)
     for name in np.unique(arm.astype(str)):
         if name != "persona" and name not in PLACEBOS:
@@ -122,7 +131,7 @@ def _arms(table: Table, temperature: float) -> tuple[dict[str, ArmAnswers], tupl
             found="arms " + ", ".join(sorted(set(arm.astype(str)))), expected="rows whose arm is 'persona' or empty",
         )  # fmt: skip
     run = _runs(answers)
-    found = {
+    return {
         str(name): ArmAnswers(
             score=y[rows], persona=answers.persona[rows].astype(str), item=answers.item[rows].astype(str),
             run=None if run is None else run[rows], probs=None if probs is None else probs[rows],
@@ -131,27 +140,23 @@ def _arms(table: Table, temperature: float) -> tuple[dict[str, ArmAnswers], tupl
         for name in ("persona", *PLACEBOS)
         if (rows := arm == name).any()
     }  # fmt: skip
-    return found, answers.notes, answers.labels
 
 
-def _people(table: Table, labels: tuple[str, ...]) -> ArmAnswers:
-    answers = answers_of(table, kind="categorical" if labels else "auto")
-    strange = [label for label in answers.labels if labels and label not in labels]
-    if strange or (not labels and answers.kind == "categorical"):
+def _people(table: Table, answers: Answers, labels: tuple[str, ...], steps: FloatArray | None) -> ArmAnswers:
+    strange = [label for label in answers.labels if label not in labels]
+    if strange:
         raise DataFormatError(
             "people's answers are not on the scale of the simulated ones", where=str(table.path),
-            found=", ".join(repr(x) for x in (strange or answers.labels)[:5]),
-            expected=", ".join(labels) if labels else "numbers",
+            found=", ".join(repr(x) for x in strange[:5]), expected=", ".join(labels),
         )  # fmt: skip
-    y, probs = _values(answers, labels)
+    y, probs = _values(answers, labels, steps)
     return ArmAnswers(y, answers.persona.astype(str), answers.item.astype(str), _runs(answers), probs)
 
 
-def _values(answers: Any, labels: tuple[str, ...]) -> tuple[Any, Any]:
+def _values(answers: Answers, labels: tuple[str, ...], steps: FloatArray | None) -> tuple[Any, FloatArray | None]:
     """Numbers (n,) with options where they are steps of a scale, or one-hot rows (n, K) as both; NaN: unscored."""
-    if answers.kind == "numeric":
-        steps = np.unique(answers.y[~np.isnan(answers.y)])
-        if len(steps) > MAX_STEPS:
+    if answers.codes is None:
+        if steps is None or answers.y is None:
             return answers.y, None
         given = (answers.y[:, None] == steps).astype(np.float64)
         given[np.isnan(answers.y)] = np.nan
@@ -163,7 +168,7 @@ def _values(answers: Any, labels: tuple[str, ...]) -> tuple[Any, Any]:
     return probs, probs
 
 
-def _worded(answers: Any, y: Any, rows: Any) -> Worded | None:
+def _worded(answers: Answers, y: Any, rows: Any) -> Worded | None:
     """Wordings are taken as paraphrases of their item."""
     if answers.wording is None or len(np.unique(answers.wording[rows].astype(str))) < 2:
         return None
@@ -171,7 +176,7 @@ def _worded(answers: Any, y: Any, rows: Any) -> Worded | None:
     return Worded(y[rows], answers.persona[rows], answers.item[rows], answers.wording[rows], nested=True, run=run)
 
 
-def _runs(answers: Any) -> Any:
+def _runs(answers: Answers) -> Any:
     """Run and wording together name a repeat."""
     if answers.run is None and answers.wording is None:
         return None

@@ -115,9 +115,12 @@ def panel_reading(
     scores = [s for row in ladder if (s := _arm_score(row)) is not None]
     distance = None
     if human is not None and ours.probs is not None and human.probs is not None:
-        found, distance = against_people(
-            ours.probs, ours.item, human.probs, human.item, exact=ours.exact, ordinal=ours.ordered, seed=seed
-        )
+        try:
+            found, distance = against_people(
+                ours.probs, ours.item, human.probs, human.item, exact=ours.exact, ordinal=ours.ordered, seed=seed
+            )
+        except GaugeError as error:
+            found = [Score(gauge=GAUGE, name="people_jsd", value=None, note=str(error).splitlines()[0])]
         scores += found
     verdict = _verdict(arms, p, waiver, human, distance, temperature, margins)
     return base.model_copy(
@@ -258,13 +261,14 @@ def _verdict(
         )
         # Whole distributions have no run noise to test against: whether they differ is a fact.
         certain = 0.0 if ours.exact else 1.0
+        repeats = _repeats(human, cells)
         ask = partial(
-            judge, given, p=certain if p is None else p, human=_repeats(human), distance=distance, margins=margins,
+            judge, given, p=certain if p is None else p, human=repeats, distance=distance, margins=margins,
             demographics=_demographics(ours, human), human_demographics=_demographics(human, ours), waiver=waiver,
         )  # fmt: skip
         found = ask()
         if found.state == "underpowered":
-            found = ask(enough=_enough(cells, given, human is not None, margins))
+            found = ask(enough=_enough(cells, given, repeats is not None, margins))
     except GaugeError as error:
         return {"state": "no verdict", "sentence": f"No verdict: {str(error).splitlines()[0]}.", "lines": [],
                 "questions": [], "what_to_do": error.hint or ""}  # fmt: skip
@@ -277,11 +281,13 @@ def _verdict(
     }
 
 
-def _repeats(human: ArmAnswers | None) -> ArmICC | None:
-    """People's ICC on these items, where they were asked twice; None where nobody was."""
-    if human is None:
+def _repeats(human: ArmAnswers | None, ours: Cells) -> ArmICC | None:
+    """People's ICC on the panel's items; None where they were not asked all of these, or nobody twice."""
+    if human is None or not np.isin(ours.items, human.item).all():
         return None
-    cells = human.cells()
+    same = np.isin(human.item, ours.items)
+    run = None if human.run is None else human.run[same]
+    cells = collect(human.score[same], human.persona[same], human.item[same], run=run)
     return arm_icc(cells) if bool((cells.n > 1).any()) else None
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.core.records import Score
+from multitudes.measure.errors import TooFewItemsError
 from multitudes.measure.stats import Estimate
 from multitudes.measure.variance.distance import Beside, compare_with_people
 
@@ -28,12 +29,18 @@ def against_people(
         exact: Whether ``ours`` are distributions.
         ordinal: Whether options are ordered.
         seed: Seed of splits and draws.
+
+    Raises:
+        TooFewItemsError: No common item.
     """
     items = sorted(set(our_items.tolist()) & set(human_items.tolist()))
+    if not items:
+        raise TooFewItemsError("no item was answered by both people and panel", hint="use the same ids of items")
     mine = np.stack([_sum(ours, our_items, item) for item in items])
     theirs = np.stack([_sum(human, human_items, item) for item in items])
-    if exact:
-        mine = mine / mine.sum(axis=1, keepdims=True)
+    if exact:  # an item that nobody of the panel answered stays 0 and is left out there
+        total = mine.sum(axis=1, keepdims=True)
+        mine = np.divide(mine, total, out=np.zeros_like(mine), where=total > 0)
     found = compare_with_people(theirs, mine, ordinal=ordinal, exact=exact, seed=seed)
     rows = [found.jsd, found.w1, found.cross_entropy, found.kl, found.entropy_correlation]
     scores = [_score(b) for b in rows if b is not None]
