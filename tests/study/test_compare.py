@@ -193,3 +193,12 @@ def test_a_folder_without_a_run_is_told(tmp_path, talks, run):
     run(talks(), tmp_path / "a")
     with pytest.raises(StoreError, match="no run here"):
         compare(tmp_path / "a", tmp_path / "b")
+
+
+def test_a_change_of_p_is_no_effect(tmp_path, talks, run):
+    for name, seed in (("a", 1), ("b", 2)):
+        spec = talks(seed=7, measure={"gauges": ["variance"]}, models={"encoder": "hash"})
+        run(spec, tmp_path / name, voices=voices(Leaking(0.3 * seed)))
+    names = {c.name for c in compare(tmp_path / "a", tmp_path / "b").changes}
+    assert names & {"text_icc_within", "icc_within"}
+    assert not [n for n in names if "p_" in n.removeprefix("text_")[:2]]

@@ -165,7 +165,7 @@ def _changes(gauge: str, a: Material, b: Material, groups: list[frozenset[str]],
     out = []
     for name, score in whole_a.items():
         x, y = _number(score), _number(whole_b.get(name))
-        if x is None or y is None:
+        if x is None or y is None or score.unit == "p-value":  # a change of p is no effect
             continue
         without = []
         for sa, sb in left_out:
