@@ -135,3 +135,17 @@ def test_the_page_shows_every_arm_and_lets_nothing_run(tmp_path):
     assert all(cell.verdict in page for cell in found.cells)
     assert write_comparison(found, tmp_path / "deep" / "page.html").read_text(encoding="utf-8") == page
     assert [p.name for p in (tmp_path / "deep").iterdir()] == ["page.html"]
+
+
+def test_a_damaged_file_of_texts_is_told_by_line(tmp_path):
+    _, opened = models(5, 300)
+    ask = {"domains": ["creative"], "n_prompts": 3, "k": 2}
+    compare_models(opened, tmp_path, **ask)
+    path = tmp_path / "m5.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    path.write_text("".join([lines[0], "not json\n", *lines[1:]]), encoding="utf-8")
+    with pytest.raises(DataFormatError, match=r"m5\.jsonl:2"):
+        compare_models(opened, tmp_path, **ask)
+    path.write_text("".join([lines[0], '{"model": "m5"}\n', *lines[1:]]), encoding="utf-8")
+    with pytest.raises(DataFormatError, match=r"m5\.jsonl:2"):
+        compare_models(opened, tmp_path, **ask)

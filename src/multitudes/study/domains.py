@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -104,10 +105,12 @@ def _read(path: Path, settings: Mapping[str, Any]) -> dict[tuple[str, int], Text
     """Texts that are there already, a line that a kill cut off left out; refused if asked in another way."""
     if not path.is_file():
         return {}
-    lines = path.read_text(encoding="utf-8").split("\n")
-    rows = [json.loads(line) for line in lines[:-1] if line]
-    if lines[-1]:  # the end of a line that was never finished
-        path.write_text("".join(line + "\n" for line in lines[:-1]), encoding="utf-8")
+    *lines, rest = path.read_text(encoding="utf-8").split("\n")
+    rows = [_row(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if line]
+    if rest:  # a line that was never finished
+        whole = path.with_name(f".{path.name}.part")
+        whole.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+        os.replace(whole, path)
     for row in rows:
         other = {key: row.get(key) for key in settings}
         if other != settings:
@@ -115,8 +118,17 @@ def _read(path: Path, settings: Mapping[str, Any]) -> dict[tuple[str, int], Text
                 "texts that were asked in another way", where=str(path), found=str(other),
                 expected=str(dict(settings)), hint="use another --out",
             )  # fmt: skip
-    fields = Text._fields
-    return {(r["prompt"], r["sample"]): Text(**{f: r[f] for f in fields}) for r in rows}
+    return {(r["prompt"], r["sample"]): Text(**{f: r[f] for f in Text._fields}) for r in rows}
+
+
+def _row(line: str, where: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise DataFormatError("not a line of JSON", where=where, found=line[:80], hint="use another --out") from error
+    if not isinstance(row, dict) or not {"model", *Text._fields} <= set(row):
+        raise DataFormatError("not a text of ours", where=where, found=line[:80], hint="use another --out")
+    return row
 
 
 def _append(path: Path, settings: Mapping[str, Any], texts: Sequence[Text]) -> None:
