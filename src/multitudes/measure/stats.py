@@ -96,7 +96,7 @@ def sum_by(code: NDArray[np.int64], values: FloatArray, size: int = 0) -> FloatA
     return np.asarray(np.bincount(code, values, size), dtype=np.float64)
 
 
-def _limits(draws: FloatArray, level: float, n: int) -> tuple[FloatArray, FloatArray]:
+def percentile_limits(draws: FloatArray, level: float, n: int) -> tuple[FloatArray, FloatArray]:
     """Percentiles of the draws, widened for ``n`` clusters as t is wider than normal.
 
     A plain percentile interval is too short by √((n-1)/n) and by normal over t: at 8 clusters it holds .88 where .95
@@ -149,7 +149,7 @@ def bootstrap_mean(
     if g < MIN_CLUSTERS:
         return Estimate(value, None, None, g, unscored, few_clusters(g))
     drawn = resampled_sums(np.stack([sums, counts], axis=1), seed=seed, draws=draws)
-    low, high = _limits(drawn[:, 0] / drawn[:, 1], level, g)
+    low, high = percentile_limits(drawn[:, 0] / drawn[:, 1], level, g)
     return Estimate(value, float(low), float(high), g, unscored)
 
 
@@ -205,7 +205,7 @@ def bootstrap_curve(
     drawn = _curve_draws(means, seed=seed, draws=draws)
     low, high = np.full(len(ticks), np.nan), np.full(len(ticks), np.nan)
     for reached in np.unique(n[n >= MIN_CLUSTERS]):
-        low[n == reached], high[n == reached] = _limits(drawn[:, n == reached], level, int(reached))
+        low[n == reached], high[n == reached] = percentile_limits(drawn[:, n == reached], level, int(reached))
     return CurveEstimate(ticks, value, low, high, n, unscored)
 
 
@@ -239,7 +239,7 @@ def bootstrap_slope(
     value = float(np.nansum(means, axis=0) / (~np.isnan(means)).sum(axis=0) @ lever)
     if g < MIN_CLUSTERS:
         return Estimate(value, None, None, g, unscored, few_clusters(g))
-    low, high = _limits(_curve_draws(means, seed=seed, draws=draws) @ lever, level, g)
+    low, high = percentile_limits(_curve_draws(means, seed=seed, draws=draws) @ lever, level, g)
     return Estimate(value, float(low), float(high), g, unscored)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from multitudes.core.errors import StoreError
 from multitudes.measure.diversity.compare import MARGIN, Cell, DiversityComparison
 from multitudes.report.svg import Markup, dot_row, nice_range, scale, tag, track
-from multitudes.report.words import clean
+from multitudes.report.words import clean, two
 
 _NAMES = {
     "ead": "distinct words and phrases (EAD)",
@@ -72,6 +72,10 @@ def comparison_page(found: DiversityComparison) -> str:
     return clean("<!doctype html>" + tag("html", head, tag("body", tag("main", *parts)), lang="en"))
 
 
+def _signed(value: float) -> str:
+    return f"{value:+.2f}".replace("-", "−")
+
+
 def _section(title: str, *children: object) -> Markup:
     return tag("section", tag("h2", title), *children)
 
@@ -97,14 +101,14 @@ def _chart(found: DiversityComparison, arm: str) -> Markup:
             drawing = track(
                 [dot_row(effect, c.low, c.high, 0.0, at)],
                 zones=[(at(-MARGIN), at(MARGIN))],
-                label=f"{c.domain}: {effect:+.2f}, {c.verdict}",
+                label=f"{c.domain}: {_signed(effect)}, {c.verdict}",
             )
-            around = "" if c.low is None or c.high is None else f"{c.low:+.2f} to {c.high:+.2f}"
+            around = "" if c.low is None or c.high is None else f"{_signed(c.low)} to {_signed(c.high)}"
             value = tag("div", tag("b", c.verdict), tag("small", around), class_="row-value")
             name, drawn = tag("div", c.domain, class_="row-name"), tag("div", drawing, class_="row-track")
             rows.append(tag("div", name, drawn, value, class_="row"))
     turns = [tag("li", t.sentence) for t in found.crossovers if t.after == arm]
-    note = tag("p", f"Log ratio from {span.low:g} to {span.high:g}, with 95 % intervals.", class_="small")
+    note = tag("p", f"Log ratio from {two(span.low)} to {two(span.high)}, with 95 % intervals.", class_="small")
     return _section(f"{arm} against {found.arms[0]}", *rows, note, tag("ul", *turns) if turns else None)
 
 
@@ -113,7 +117,7 @@ def _valid(found: DiversityComparison) -> Markup | None:
         return None
     rows = []
     for e in found.effective:
-        terms = ("n/a" if t is None else f"{t:+.2f}" for t in (e.term_validity, e.term_difference))
+        terms = ("n/a" if t is None else _signed(t) for t in (e.term_validity, e.term_difference))
         cells = (e.domain, e.after, f"{e.valid_before:.0%}", f"{e.valid_after:.0%}", *terms)
         rows.append(tag("tr", *(tag("td", c) for c in cells)))
     head = ("domain", "arm", "valid before", "valid after", "because more is valid", "because valid texts differ")

@@ -42,7 +42,6 @@ FloatArray = NDArray[np.float64]
 
 HEADLINE = ("ead", "pos_compression", "ast_jsd", "cosine", "d_pair")  # fixed before the data
 LOWER = frozenset({"pos_compression", "rouge_l", "self_bleu", "self_repetition"})
-CUT = frozenset({"ead", "distinct", "pos_compression"})  # fall with the amount of text: at equal length only
 MARGIN = math.log(1.10)
 MARGIN_PLAIN = 0.02  # of a plain difference, where a mean is 0 and has no logarithm
 REACHED = 0.9  # share of an arm's texts that must be as long as the common length

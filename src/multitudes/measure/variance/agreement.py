@@ -24,8 +24,7 @@ from scipy import stats as sps
 from multitudes.core.checks import check_shape
 from multitudes.core.errors import GaugeError
 from multitudes.measure.errors import NotFiniteError
-from multitudes.measure.stats import DRAWS, MIN_CLUSTERS, few_clusters
-from multitudes.measure.stats import _limits as percentile_limits
+from multitudes.measure.stats import DRAWS, MIN_CLUSTERS, few_clusters, percentile_limits
 
 FloatArray = NDArray[np.float64]
 Metric = Literal["nominal", "ordinal", "interval"]

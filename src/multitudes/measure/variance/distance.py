@@ -23,8 +23,7 @@ from scipy.stats import rankdata
 from multitudes.core.checks import check_shape
 from multitudes.core.errors import GaugeError
 from multitudes.measure.errors import NotFiniteError, TooFewItemsError
-from multitudes.measure.stats import DRAWS, MIN_CLUSTERS, Estimate, few_clusters, resampled_sums
-from multitudes.measure.stats import _limits as percentile_limits
+from multitudes.measure.stats import DRAWS, MIN_CLUSTERS, Estimate, few_clusters, percentile_limits, resampled_sums
 from multitudes.measure.variance.agreement import Agreement, agreement_of_counts
 
 FloatArray = NDArray[np.float64]
