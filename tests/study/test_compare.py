@@ -10,6 +10,7 @@ from multitudes.models.fake import FakeModel, echo, people
 from multitudes.simulate.targets import ModelTarget
 from multitudes.simulate.voice import voice_hits
 from multitudes.study.compare import compare
+from multitudes.study.data import open_run
 from multitudes.study.run import Voices
 from multitudes.study.store import Store
 
@@ -202,3 +203,25 @@ def test_a_change_of_p_is_no_effect(tmp_path, talks, run):
     names = {c.name for c in compare(tmp_path / "a", tmp_path / "b").changes}
     assert names & {"text_icc_within", "icc_within"}
     assert not [n for n in names if "p_" in n.removeprefix("text_")[:2]]
+
+
+def test_placebos_are_paired_with_placebos_and_move_no_person(tmp_path, small, run):
+    def labels(messages, seed):
+        return ("Not at all like me", "In between", "Very much like me")[seed % 3]
+
+    asked = {"scenarios": [], "population": {"n": 8}, "measure": {"gauges": ["coverage", "variance"]}}
+    alone = {"placebo": [], "placebo_waived": "only to compare"}
+    for name, survey in (("with", {}), ("alone", alone)):
+        data = run(small(survey=survey, **asked), tmp_path / name, voices=voices(FakeModel("fake:people", labels)))
+        coverage = next(r for r in data.readings if r.gauge == "coverage")
+        assert coverage.scores, name
+    found = compare(tmp_path / "with", tmp_path / "alone")
+    assert found.paired_answers == 8 * 12
+    assert found.unpaired == 3 * 8 * 12
+    assert {c.name: c.difference for c in found.changes if c.gauge == "coverage"}
+    assert all(c.difference == 0 for c in found.changes)
+    readings = [
+        [r.model_dump_json() for r in open_run(tmp_path / name).readings if r.gauge == "coverage"]
+        for name in ("with", "alone")
+    ]
+    assert readings[0] == readings[1]

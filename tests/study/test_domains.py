@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from multitudes.core.errors import ConfigError, DataFormatError
-from multitudes.models.base import Reply
+from multitudes.core.errors import ConfigError, DataFormatError, ModelError
+from multitudes.models.base import Reply, ReplyFault
 from multitudes.models.fake import scripted
 from multitudes.report.comparison import comparison_page, write_comparison
 from multitudes.simulate.samples import DOMAINS, prompts
@@ -149,3 +149,26 @@ def test_a_damaged_file_of_texts_is_told_by_line(tmp_path):
     path.write_text("".join([lines[0], '{"model": "m5"}\n', *lines[1:]]), encoding="utf-8")
     with pytest.raises(DataFormatError, match=r"m5\.jsonl:2"):
         compare_models(opened, tmp_path, **ask)
+
+
+def test_what_a_server_could_not_give_is_asked_again_and_what_a_model_gave_empty_is_not(tmp_path):
+    class Shaky(Talker):
+        broken = True
+
+        async def reply(self, requests):
+            found = await super().reply(requests)
+            if self.broken:
+                found[0] = Reply("", finish="error", fault=ReplyFault("timeout", "no answer"))
+            found[1] = Reply("", finish="error", fault=ReplyFault("empty", "nothing was said"))
+            return found
+
+    shaky, calm = Shaky(90), Talker(90)
+    opened = {"calm": lambda: calm, "shaky": lambda: shaky}
+    ask = {"domains": ["creative"], "n_prompts": 8, "k": 3}
+    with pytest.raises(ModelError, match="1 of 24"):
+        compare_models(opened, tmp_path, **ask)
+    assert shaky.asked == 24
+    shaky.broken = False
+    Shaky.reply = Talker.reply
+    compare_models(opened, tmp_path, **ask)
+    assert shaky.asked == 25

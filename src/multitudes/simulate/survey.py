@@ -152,7 +152,10 @@ async def _sampled(
     sampling = Sampling(temperature=rules.temperature, max_tokens=12)
 
     def request(ask: Ask, attempt: int) -> Request:
-        seed = derive_seed(root, ask.persona.id, questionnaire.id, ask.item.id, ask.replicate, "survey", attempt)
+        arm = () if ask.arm == "persona" else (ask.arm,)  # a placebo with a person's id draws for itself
+        seed = derive_seed(
+            root, ask.persona.id, questionnaire.id, ask.item.id, ask.replicate, "survey", attempt, *arm
+        )
         # Half of the runs see the labels upside down, so that order is balanced within a person.
         messages = frame(questionnaire, ask, by=rules.by, reverse=_flipped(ask))
         return Request(messages, sampling, seed=seed, replicate=ask.replicate, keep=False, call_id=ask.id)

@@ -205,3 +205,16 @@ def test_collapse_refuses_what_does_not_fit():
         pull(x, x, [0.0])
     with pytest.raises(GaugeError, match="finite"):
         contraction(x, np.where(x > 2, np.nan, x) * np.nan)
+
+
+def test_the_headline_is_adjusted_by_holm_and_counts_what_could_not_be_tested():
+    rng = np.random.default_rng(16)
+    broken = ["def f(:", "return ("]
+    code = [Sample(a, "code", f"c{g}", broken[k], True, str(k)) for a in "ab" for g in range(8) for k in range(2)]
+    found = compare_arms(texts(rng, 60) + texts(rng, 66, arm="b") + code)
+    headline = [c for c in found.cells if c.headline]
+    assert sum(np.isnan(c.p) for c in headline) == 2  # no tree of such programs, and no 5-grams of so few words
+    expected = holm([1.0 if np.isnan(c.p) else c.p for c in headline])
+    assert [c.p_adjusted for c in headline] == pytest.approx(expected.tolist())
+    rest = [c for c in found.cells if not c.headline]
+    assert [c.p_adjusted for c in rest] == pytest.approx(benjamini_hochberg([c.p for c in rest]).tolist())

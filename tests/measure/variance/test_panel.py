@@ -171,3 +171,34 @@ def test_order_of_labels_is_a_wording_and_counts_as_noise():
         shaken.append(wording_score(Worded(whims, p, i, w, nested=False, run_variance=noise)).value)
     assert np.mean(steady) == pytest.approx(1 / 1.5, abs=0.03)
     assert np.mean(shaken) == pytest.approx(1 / 2.5, abs=0.05)
+
+
+def test_rounding_between_batches_of_nobody_is_no_dependence():
+    rng = np.random.default_rng(14)
+    p, i = (v.ravel() for v in np.meshgrid(range(P), range(ITEMS), indexing="ij"))
+
+    def exact(spread):
+        mean = 0.5 + spread * rng.normal(size=len(p))
+        return ArmAnswers(mean, p, i, None, np.stack([1 - mean, mean], axis=1), mean * (1 - mean))
+
+    given = {"persona": exact(0.1), "none": exact(1e-7), "random-text": exact(0.01), "shuffled": exact(0.05)}
+    assert panel_reading(given).tables["verdict"]["state"] == "supported"
+    given["none"] = exact(0.05)
+    assert panel_reading(given).tables["verdict"]["state"] == "no verdict"
+
+
+def test_attributes_that_mean_nothing_are_no_stereotype_however_few_the_people():
+    """Labels dealt at random explain a part of few people and little of many; neither is stereotyping."""
+    rng = np.random.default_rng(15)
+
+    def labelled(answers, people, kinds=6):
+        kind = rng.integers(0, kinds, people).astype(str)
+        return ArmAnswers(**{**fields(answers), "attributes": {"town": kind[[int(x[1:]) for x in answers.persona]]}})
+
+    values = []
+    for _ in range(12):
+        given = arms(rng, persona=1.0) | {"persona": labelled(arm(rng, persona=1.0), P)}
+        human = labelled(arm(rng, persona=1.0, people=120), 120)
+        questions = panel_reading(given, human=human).tables["verdict"]["questions"]
+        values.append(next(q["value"] for q in questions if q["question"] == "Q3"))
+    assert abs(np.mean(values)) < 0.06  # without the part of chance it is about .14
