@@ -19,7 +19,7 @@ from multitudes.models.transport import find_api_key
 from multitudes.models.wire import read_answer
 
 CANARY = "sk-canary-5ec4e7"
-QUICK = RetryPolicy(base_s=0.001, cap_s=0.002, deadline_s=0.3)
+QUICK = RetryPolicy(base_s=0.001, cap_s=0.002, deadline_s=1.5)
 SCHEMA = {"type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"]}
 
 
