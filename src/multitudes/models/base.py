@@ -14,13 +14,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
-from multitudes.core.errors import ConfigError
+import numpy as np
+from numpy.typing import NDArray
+
+from multitudes.core.errors import ConfigError, Unsupported
 from multitudes.core.records import SeedStatus, Usage
+from multitudes.models.edit import Edit
 
 Role = Literal["system", "user", "assistant"]
 FaultCode = Literal[
     "timeout", "rate_limit", "server", "refused", "too_long", "budget", "parse", "non_finite", "empty"
 ]
+
+
+NEEDS_TAPS = "reading or editing the residual stream needs a local model: smollm2, hf:DIR or gguf:FILE"
 
 
 class Message(NamedTuple):
@@ -83,6 +90,8 @@ class Request:
         schema: JSON schema that the reply must follow; None for text.
         keep: False for a side branch: the engine keeps no state of what follows the shared part.
         call_id: Name of the call in logs; a retried call keeps it.
+        edit: Change to the residual stream while this reply is read and written; engines with taps only.
+        watch: Blocks whose residual stream is averaged over the reply's tokens; engines with taps only.
     """
 
     messages: tuple[Message, ...]
@@ -92,6 +101,8 @@ class Request:
     schema: Mapping[str, Any] | None = None
     keep: bool = True
     call_id: str = ""
+    edit: Edit | None = None
+    watch: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +111,26 @@ class ReplyFault:
 
     code: FaultCode
     detail: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Internals:
+    """What was read inside the model while it wrote one reply, over its counted tokens.
+
+    Counted are the sampled tokens that were fed back: all but the last one, which is never read.
+
+    Attributes:
+        n_tokens: Counted tokens.
+        means: (len(watch), d_model) float32: mean residual stream after each watched block, as edited; NaN without
+            tokens.
+        engaged: By edited block, the share of counted tokens that a clamp moved, in [0, 1].
+        moved: Mean over counted tokens of the summed ‖Δh‖ / ‖h‖ of all clamps.
+    """
+
+    n_tokens: int
+    means: NDArray[np.float32]
+    engaged: Mapping[int, float]
+    moved: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +155,7 @@ class Reply:
         near_ties: Sampling steps whose draw lay within 1e-4 of another token.
         engine: Fingerprint of what spoke.
         fault: Set exactly when ``finish`` is ``error``.
+        internals: What was read inside, where the request had an edit or something to watch.
     """
 
     text: str
@@ -142,6 +174,7 @@ class Reply:
     near_ties: int = 0
     engine: str = ""
     fault: ReplyFault | None = None
+    internals: Internals | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,11 +185,13 @@ class ScoreItem:
         context: Messages before it.
         continuation: Text of the next assistant message.
         include_end: Whether the token that ends the message counts.
+        edit: Change to the residual stream while context and continuation are read; engines with taps only.
     """
 
     context: tuple[Message, ...]
     continuation: str
     include_end: bool = True
+    edit: Edit | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,15 +305,27 @@ def check_messages(messages: Sequence[Message], *, where: str, for_reply: bool =
         )  # fmt: skip
 
 
-def check_requests(requests: Sequence[Request]) -> None:
-    """``check_messages`` for every request, naming the index of the first bad one."""
+def check_requests(requests: Sequence[Request], *, taps: bool = False, engine: str = "") -> None:
+    """``check_messages`` for every request, naming the index of the first bad one.
+
+    Raises:
+        Unsupported: An edit or a watched block, where the engine has no ``taps``. It is refused, never left out.
+    """
     for i, request in enumerate(requests):
         check_messages(request.messages, where=f"requests[{i}].messages")
+        if not taps and (request.edit is not None or request.watch):
+            raise Unsupported("taps", engine, NEEDS_TAPS)
 
 
-def check_score_items(items: Sequence[ScoreItem]) -> None:
-    """``check_messages`` for every context, and no empty continuation."""
+def check_score_items(items: Sequence[ScoreItem], *, taps: bool = False, engine: str = "") -> None:
+    """``check_messages`` for every context, and no empty continuation.
+
+    Raises:
+        Unsupported: An edit, where the engine has no ``taps``.
+    """
     for i, item in enumerate(items):
+        if not taps and item.edit is not None:
+            raise Unsupported("taps", engine, NEEDS_TAPS)
         check_messages(item.context, where=f"items[{i}].context", for_reply=True)
         if not item.continuation:
             raise ConfigError("nothing to score", where=f"items[{i}].continuation", expected="a text")

@@ -107,7 +107,7 @@ class EndpointModel:
             ConfigError: A request that no model can answer, or a schema with unknown words.
             ModelError: A refused key, or a model that the endpoint does not have.
         """
-        check_requests(requests)
+        check_requests(requests, engine=self.info.name)
         for i, request in enumerate(requests):
             if request.schema is not None:
                 refuse_unknown_rules(request.schema, where=f"requests[{i}].schema")

@@ -71,7 +71,7 @@ class FakeModel:
 
     async def reply(self, requests: Sequence[Request]) -> list[Reply]:
         """One reply per request, at once."""
-        check_requests(requests)
+        check_requests(requests, engine=self.info.name)
         return [self._one(r) for r in requests]
 
     def _one(self, request: Request) -> Reply:
@@ -168,7 +168,7 @@ class LatencyModel(FakeModel):
 
     async def reply(self, requests: Sequence[Request]) -> list[Reply]:
         """One reply per request, each after its own delay."""
-        check_requests(requests)
+        check_requests(requests, engine=self.info.name)
         return list(await asyncio.gather(*(self._later(r) for r in requests)))
 
     async def _later(self, request: Request) -> Reply:
@@ -203,7 +203,7 @@ class FaultyModel(FakeModel):
 
     async def reply(self, requests: Sequence[Request]) -> list[Reply]:
         """One reply or fault per request, as planned."""
-        check_requests(requests)
+        check_requests(requests, engine=self.info.name)
         return [self._planned(r) for r in requests]
 
     def _planned(self, request: Request) -> Reply:
@@ -233,7 +233,7 @@ class TableModel(FakeModel):
         A key matches the first message of the context as well as the last, so that both "persona says line" and
         "question has option" can be tabled.
         """
-        check_score_items(items)
+        check_score_items(items, engine=self.info.name)
         out = []
         for item in items:
             keys = [(item.context[-1].text, item.continuation), (item.context[0].text, item.continuation)]

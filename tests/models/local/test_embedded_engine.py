@@ -74,7 +74,7 @@ def test_score_equals_a_direct_forward_pass(model, plain):
     scored = asyncio.run(model.score(items))
     with torch.inference_mode():
         for item, got in zip(items, scored, strict=True):
-            ids, n = model._plan(item)
+            ids, n, _ = model._plan(item)
             logp = torch.log_softmax(plain(torch.tensor([ids])).logits[0], dim=-1)
             assert got.token_logp == pytest.approx([float(logp[p - 1, ids[p]]) for p in range(n, len(ids))], abs=2e-4)
     assert scored[0].total > scored[1].total

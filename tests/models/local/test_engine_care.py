@@ -63,7 +63,7 @@ def test_a_long_row_is_fed_in_pieces_and_says_the_same(monkeypatch):
     monkeypatch.setattr(batch, "PREFILL_TOKENS", 64)
     model, widths = tiny_model(), []
     inner = model.runner.hidden
-    model.runner.hidden = lambda ids, *rest: (widths.append(ids.shape[1]), inner(ids, *rest))[1]
+    model.runner.hidden = lambda ids, *rest, **more: (widths.append(ids.shape[1]), inner(ids, *rest, **more))[1]
     assert reply(model, ask(texts))[0].token_ids == whole.token_ids
     assert max(widths) <= 64
 
@@ -75,8 +75,8 @@ def test_numbers_that_are_not_finite_stay_in_their_row_and_batch():
     model, sound = tiny_model(), tiny_model()
     inner, poison = model.runner.hidden, [False]
 
-    def hidden(ids, positions, cache):
-        out = inner(ids, positions, cache)
+    def hidden(ids, positions, cache, **options):
+        out = inner(ids, positions, cache, **options)
         if poison[0]:
             cache.kv.fill_(float("nan"))
             out.fill_(float("nan"))

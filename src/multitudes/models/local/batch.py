@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from multitudes.models.base import Sampling
+from multitudes.models.base import Internals, Sampling
+from multitudes.models.edit import Edit
 from multitudes.models.local import sampling
+from multitudes.models.local.editing import Plan
 from multitudes.models.local.prefix import Entry, PrefixCache, block_keys
 from multitudes.models.local.runner import HOLE, Runner, SlotCache
 
@@ -37,6 +39,7 @@ class Row:
         n_shared: Those of them that were computed in the same batch, on behalf of this row among others.
         entry: Its keys and values.
         hidden: Last hidden states (len(wanted), d_model), in the order of ``wanted``.
+        edit: Change to the residual stream under which the row is computed; what is kept of it is kept apart.
     """
 
     ids: list[int]
@@ -48,6 +51,12 @@ class Row:
     n_shared: int = 0
     entry: Entry | None = None
     hidden: Any = None
+    edit: Edit | None = None
+
+    @property
+    def salt(self) -> bytes:
+        """Keeps rows under different edits apart."""
+        return b"" if self.edit is None else self.edit.fingerprint.encode()
 
 
 @dataclass(slots=True, eq=False)
@@ -56,19 +65,23 @@ class Generation:
 
     Attributes:
         uniforms: One per step; see ``sampling``.
+        watch: Blocks whose residual stream is summed over the tokens that are fed back.
         finish: Why it ended.
         logprobs: Raw log-probability of each sampled token, nats.
         bad_step: Step at which the logits were not finite.
+        seen: What was read inside, where anything was edited or watched.
     """
 
     row: Row
     sampling: Sampling
     uniforms: Any
+    watch: tuple[int, ...] = ()
     sampled: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     near_ties: int = 0
     finish: str = "length"
     bad_step: int | None = None
+    seen: Internals | None = None
 
 
 class Seconds(NamedTuple):
@@ -108,7 +121,7 @@ class Batcher:
         for level in reversed(levels):
             self._prefill_all(level)
         for prefix in (r for level in levels[1:] for r in level):
-            first = next(r for r in rows if r.ids[: len(prefix.ids)] == prefix.ids)
+            first = next(r for r in rows if r.salt == prefix.salt and r.ids[: len(prefix.ids)] == prefix.ids)
             first.n_shared += len(prefix.ids) - prefix.n_cached
             if passing:
                 self.prefixes.discard(prefix.entry)
@@ -116,24 +129,24 @@ class Batcher:
 
     def _shared_prefixes(self, rows: Sequence[Row], *, passing: bool) -> list[Row]:
         """What at least two rows begin with and nobody has computed yet: the longest such prefix of each row."""
-        keys = [block_keys(row.ids[: _limit(row)]) for row in rows]
+        keys = [block_keys(row.ids[: _limit(row)], row.salt) for row in rows]
         count = Counter(k for row_keys in keys for k in row_keys)
         sharing: dict[bytes, list[Row]] = {}
         for row, row_keys in zip(rows, keys, strict=True):
             deepest = next((k for k in reversed(row_keys) if count[k] > 1), None)
             if deepest is not None and not self.prefixes.knows(deepest):
                 sharing.setdefault(deepest, []).append(row)
-        return [Row(_common_prefix(group), passing=passing) for group in sharing.values()]
+        return [Row(_common_prefix(group), passing=passing, edit=group[0].edit) for group in sharing.values()]
 
     def _prefill_all(self, rows: Sequence[Row]) -> None:
         matches = {}
         for row in rows:
-            match = self.prefixes.match(row.ids, limit=_limit(row))
+            match = self.prefixes.match(row.ids, limit=_limit(row), salt=row.salt)
             cuts = range(match.n + PREFILL_TOKENS, _limit(row), PREFILL_TOKENS)
             for cut in cuts:  # one long row must not become one large forward pass
-                part = Row(row.ids[:cut], n_cached=match.n)
+                part = Row(row.ids[:cut], n_cached=match.n, edit=row.edit)
                 self._prefill_group([part], [match.entry])
-                match = self.prefixes.match(row.ids, limit=_limit(row))
+                match = self.prefixes.match(row.ids, limit=_limit(row), salt=row.salt)
             row.n_context, row.n_cached = len(row.ids), match.n
             matches[id(row)] = match.entry
         order = sorted(rows, key=lambda r: (len(r.ids) - r.n_cached, r.n_cached))
@@ -144,7 +157,7 @@ class Batcher:
         runner = self.runner
         known = max(r.n_cached for r in rows)
         fresh = max(len(r.ids) - r.n_cached for r in rows)
-        cache = self._slots(len(rows), known + fresh)
+        cache = self.empty_slots(len(rows), known + fresh)
         ids = torch.zeros((len(rows), fresh), dtype=torch.long)
         positions = torch.full((len(rows), fresh), HOLE, dtype=torch.long)
         for i, (row, base) in enumerate(zip(rows, bases, strict=True)):
@@ -156,8 +169,12 @@ class Batcher:
             positions[i, fresh - n :] = torch.arange(row.n_cached, len(row.ids))
             self.prefill_tokens += n
         cache.used = known
+        positions = positions.to(runner.device)
+        around = None
+        if any(row.edit is not None for row in rows):
+            around = Plan(runner, [row.edit for row in rows]).attached(positions, count=False)
         tick = time.perf_counter()
-        hidden = runner.hidden(ids.to(runner.device), positions.to(runner.device), cache)
+        hidden = runner.hidden(ids.to(runner.device), positions, cache, around=around)
         self.forward_s += time.perf_counter() - tick
         for i, (row, base) in enumerate(zip(rows, bases, strict=True)):
             n = len(row.ids) - row.n_cached
@@ -167,12 +184,13 @@ class Batcher:
             self._spoiled |= not sound
             if row.wanted is None or row.keep:
                 new = cache.kv[:, :, i, :, known + fresh - n : known + fresh]
-                row.entry = self._extended(base, row.n_cached, row.ids, new, own=row.keep and not row.passing)
+                own = row.keep and not row.passing
+                row.entry = self._extended(base, row.n_cached, row.ids, new, own=own, salt=row.salt)
                 if row.keep and sound:
                     self.prefixes.add(row.entry)
 
     def _extended(
-        self, base: Entry | None, n_known: int, ids: Sequence[int], new: torch.Tensor, *, own: bool
+        self, base: Entry | None, n_known: int, ids: Sequence[int], new: torch.Tensor, *, own: bool, salt: bytes
     ) -> Entry:
         """The first ``n_known`` tokens of ``base``, then ``new``.
 
@@ -189,7 +207,7 @@ class Batcher:
             if base is not None:
                 kv[:, :, :, :n_known] = base.kv[:, :, :, :n_known]
         kv[:, :, :, n_known:total] = new
-        return Entry(ids=array, kv=kv)
+        return Entry(ids=array, kv=kv, salt=salt)
 
     def _room(self, n: int) -> torch.Tensor:
         r = self.runner
@@ -200,7 +218,7 @@ class Batcher:
         wider[:, :, :, :n_known] = kv[:, :, :, :n_known]
         return wider
 
-    def _slots(self, n_rows: int, n_slots: int) -> SlotCache:
+    def empty_slots(self, n_rows: int, n_slots: int) -> SlotCache:
         """A cache of empty slots in memory that is reused from batch to batch and always finite."""
         r = self.runner
         shape = (r.n_layers, 2, n_rows, r.kv_heads, n_slots, r.d_head)
@@ -212,6 +230,10 @@ class Batcher:
         self._spoiled = False
         kv = self._workspace[:size].view(shape)
         return SlotCache(kv, torch.full((n_rows, n_slots), HOLE, dtype=torch.long, device=r.device), 0)
+
+    def mark(self, hidden: torch.Tensor) -> None:
+        """Note whether numbers that are not finite may have been written to the workspace."""
+        self._spoiled |= not bool(torch.isfinite(hidden).all())
 
     def logits(self, rows: Sequence[Row]) -> Iterator[tuple[Row, torch.Tensor]]:
         """Next-token logits (wanted, vocabulary) of prefilled rows, a bounded number at a time."""
@@ -243,7 +265,7 @@ class _Decoding:
         self.batcher, self.live, self.end_ids = batcher, list(generations), end_ids
         longest = max(len(g.row.ids) for g in self.live)
         self.start = longest
-        self.cache = batcher._slots(len(self.live), longest + max(g.sampling.max_tokens for g in self.live))
+        self.cache = batcher.empty_slots(len(self.live), longest + max(g.sampling.max_tokens for g in self.live))
         for i, g in enumerate(self.live):
             n = len(g.row.ids)
             assert g.row.entry is not None
@@ -251,6 +273,9 @@ class _Decoding:
             self.cache.positions[i, :n] = torch.arange(n, device=self.cache.positions.device)
         self.cache.used = longest
         self.done: list[bool] = [False] * len(self.live)
+        watch = sorted({layer for g in self.live for layer in g.watch})
+        edits = [g.row.edit for g in self.live]
+        self.plan = Plan(batcher.runner, edits, watch=watch) if watch or any(edits) else None
 
     def run(self) -> None:
         logits = torch.cat([out for _, out in self.batcher.logits([g.row for g in self.live])])
@@ -300,17 +325,23 @@ class _Decoding:
                 self.cache.kv[:, :, i, :, :used] = self.cache.kv[:, :, last, :, :used]
                 self.cache.positions[i, :used] = self.cache.positions[last, :used]
                 self.live[i], self.done[i] = self.live[last], self.done[last]
+                if self.plan is not None:
+                    self.plan.move_row(last, i)
             self.live.pop()
             self.done.pop()
         self.cache = self.cache.rows(len(self.live))
+        if self.plan is not None:
+            self.plan.first_rows(len(self.live))
 
     def _keep(self, i: int, g: Generation) -> None:
         row = g.row
+        if self.plan is not None and (g.watch or row.edit is not None):
+            g.seen = self.plan.seen(i, g.watch)
         fed = max(len(g.sampled) - 1, 0)  # the last sampled token was never fed; it heads the next chunk
         if row.keep and g.bad_step is None and row.entry is not None:
             new = self.cache.kv[:, :, i, :, self.start : self.start + fed]
             ids = [*row.ids, *g.sampled[:fed]]
-            row.entry = self.batcher._extended(row.entry, row.n_context, ids, new, own=True)
+            row.entry = self.batcher._extended(row.entry, row.n_context, ids, new, own=True, salt=row.salt)
             self.batcher.prefixes.add(row.entry)
         row.entry, row.hidden = None, None
 
@@ -318,8 +349,10 @@ class _Decoding:
         device = self.cache.positions.device
         tokens = torch.tensor([[g.sampled[-1] if g.sampled else 0] for g in self.live], device=device)
         at = [[HOLE if self.done[i] else g.row.n_context + step - 1] for i, g in enumerate(self.live)]
+        positions = torch.tensor(at, device=device)
+        around = None if self.plan is None else self.plan.attached(positions, count=True)
         tick = time.perf_counter()
-        hidden = self.batcher.runner.hidden(tokens, torch.tensor(at, device=device), self.cache)
+        hidden = self.batcher.runner.hidden(tokens, positions, self.cache, around=around)
         logits = self.batcher.runner.logits(hidden[:, 0])
         self.batcher.forward_s += time.perf_counter() - tick
         self.batcher.decode_tokens += len(self.live) - sum(self.done)

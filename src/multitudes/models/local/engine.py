@@ -9,10 +9,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
-import numpy as np
 import torch
 
 from multitudes.core.errors import ConfigError, ModelError, MultitudesError, Unsupported
@@ -20,18 +19,21 @@ from multitudes.core.records import Usage
 from multitudes.core.seeds import derive_seed
 from multitudes.models.base import (
     Capabilities,
+    Message,
     Reply,
     ReplyFault,
     Request,
     Scored,
     ScoreItem,
+    check_messages,
     check_requests,
     check_score_items,
 )
+from multitudes.models.edit import Edit
 from multitudes.models.local import sampling
 from multitudes.models.local.batch import Batcher, Generation, Row
+from multitudes.models.local.reading import Passage, read_means, read_tokens
 from multitudes.models.local.runner import Runner
-from multitudes.models.local.taps import read_residual
 from multitudes.models.local.template import ChatTemplate
 
 T = TypeVar("T")
@@ -39,6 +41,14 @@ T = TypeVar("T")
 SEED_RANGE = 1 << 64
 GATHER_S = 0.005  # a batch is cut after this long without a new request
 SCORE_ITEMS = 512  # scored in one go; between two goes waiting replies get their turn
+
+
+class _Planned(NamedTuple):
+    """All tokens of an item, how many of them are context, and the edit they are read under."""
+
+    ids: list[int]
+    n_context: int
+    edit: Edit | None
 
 
 @dataclass(slots=True, eq=False)
@@ -107,7 +117,7 @@ class LocalModel:
             Unsupported: A request with a schema: this engine writes text.
             ModelError: The engine was closed.
         """
-        check_requests(requests)
+        check_requests(requests, taps=True)
         if any(r.schema is not None for r in requests):
             raise Unsupported("json_schema", self._info.name, "leave out the schema, or use a served model")
         self._check_open()
@@ -165,7 +175,7 @@ class LocalModel:
         generations, keys, seeds = {}, {}, {}
         for i, request in enumerate(requests):
             try:
-                ids, keys[i] = self.template.context_ids(request.messages)
+                ids, keys[i] = self.template.context_ids(request.messages, salt=_salt(request.edit))
             except (ConfigError, TypeError, UnicodeEncodeError) as error:  # lone surrogates have no bytes
                 out[i] = self._fault(request, "refused", f"cannot be written as tokens: {error}")
                 continue
@@ -175,7 +185,8 @@ class LocalModel:
                 continue
             seeds[i] = self._fresh_seed() if request.seed is None else request.seed
             steps = sampling.uniforms(seeds[i] % SEED_RANGE, request.sampling.max_tokens)
-            generations[i] = Generation(Row(ids, keep=request.keep), request.sampling, steps)
+            row = Row(ids, keep=request.keep, edit=request.edit)
+            generations[i] = Generation(row, request.sampling, steps, request.watch)
         if generations:
             self.batcher.generate(list(generations.values()), self.template.end_ids)
         for i, g in generations.items():
@@ -201,7 +212,8 @@ class LocalModel:
             token_ids=tuple(g.sampled),
             logprobs=tuple(g.logprobs),
             near_ties=g.near_ties,
-            engine=self._info.fingerprint,
+            engine=_spoke(self._info, request.edit),
+            internals=g.seen,
         )
 
     def _fault(self, request: Request, code: Literal["too_long", "non_finite", "refused"], detail: str) -> Reply:
@@ -220,19 +232,19 @@ class LocalModel:
         Raises:
             ConfigError: An item that has no tokens to score or does not fit the context; names its index.
         """
-        check_score_items(items)
+        check_score_items(items, taps=True)
         plans = [self._plan(item, where=f"items[{i}]") for i, item in enumerate(items)]
-        order = sorted(range(len(items)), key=lambda i: plans[i][0])
+        order = sorted(range(len(items)), key=lambda i: (_salt(plans[i].edit), plans[i].ids))
         found: dict[int, Scored] = {}
         for start in range(0, len(order), SCORE_ITEMS):
             chunk = order[start : start + SCORE_ITEMS]
             found |= await self._in_thread(partial(self._score_now, chunk, plans))
         return [found[i] for i in range(len(items))]
 
-    def _plan(self, item: ScoreItem, *, where: str = "item") -> tuple[list[int], int]:
+    def _plan(self, item: ScoreItem, *, where: str = "item") -> _Planned:
         """All tokens of an item, and how many of them are context."""
         try:
-            context, _ = self.template.context_ids(item.context)
+            context, _ = self.template.context_ids(item.context, salt=_salt(item.edit))
             rest = self.template.continuation_ids(item.continuation, include_end=item.include_end)
         except (TypeError, UnicodeEncodeError) as error:
             raise ConfigError("cannot be written as tokens", where=where, found=str(error)) from error
@@ -243,21 +255,22 @@ class LocalModel:
                 "does not fit the context", where=where, found=f"{len(context) + len(rest)} tokens",
                 expected=f"at most {self._info.context_tokens}",
             )  # fmt: skip
-        return context + rest, len(context)
+        return _Planned(context + rest, len(context), item.edit)
 
     @torch.inference_mode()
-    def _score_now(self, chunk: Sequence[int], plans: Sequence[tuple[list[int], int]]) -> dict[int, Scored]:
-        """Score items that come in order of their tokens: one that begins another shares its row."""
+    def _score_now(self, chunk: Sequence[int], plans: Sequence[_Planned]) -> dict[int, Scored]:
+        """Score items that come in order of their edits and tokens: one that begins another shares its row."""
         rows: list[tuple[Row, list[int]]] = []
         for i in chunk:
-            fed = plans[i][0][:-1]  # the last token is only predicted
-            if rows and rows[-1][0].ids == fed[: len(rows[-1][0].ids)]:
+            fed = plans[i].ids[:-1]  # the last token is only predicted
+            salt = _salt(plans[i].edit)
+            if rows and rows[-1][0].salt == salt and rows[-1][0].ids == fed[: len(rows[-1][0].ids)]:
                 rows[-1][0].ids = fed
                 rows[-1][1].append(i)
             else:
-                rows.append((Row(fed, keep=False), [i]))
+                rows.append((Row(fed, keep=False, edit=plans[i].edit), [i]))
         for row, members in rows:
-            row.wanted = sorted({p for i in members for p in range(plans[i][1] - 1, len(plans[i][0]) - 1)})
+            row.wanted = sorted({p for i in members for p in range(plans[i].n_context - 1, len(plans[i].ids) - 1)})
         self.batcher.prefill([row for row, _ in rows])
         members_of = {id(row): members for row, members in rows}
         out: dict[int, Scored] = {}
@@ -266,9 +279,9 @@ class LocalModel:
             logp = torch.log_softmax(logits, dim=-1)
             usage = Usage(prompt=len(row.ids), cached=row.n_cached - row.n_shared)
             for i in members_of[id(row)]:
-                ids, n_context = plans[i]
+                ids, n_context, edit = plans[i]
                 picks = [at[p] for p in range(n_context - 1, len(ids) - 1)]
-                out[i] = Scored(tuple(logp[picks, ids[n_context:]].tolist()), self._info.fingerprint, usage)
+                out[i] = Scored(tuple(logp[picks, ids[n_context:]].tolist()), _spoke(self._info, edit), usage)
                 usage = Usage()
             row.hidden = None
         return out
@@ -280,20 +293,55 @@ class LocalModel:
 
         Returns:
             One array (len(layers), n_tokens, d_model) float32 per item.
+
+        Raises:
+            ConfigError: A layer the model does not have, or an item that does not fit the context.
         """
-        check_score_items(items)
+        check_score_items(items, taps=True)
         plans = [self._plan(item, where=f"items[{i}]") for i, item in enumerate(items)]
-        return await self._in_thread(partial(self._read_now, plans, layers))
+        passages = [Passage(p.ids, [(p.n_context, len(p.ids))], p.edit) for p in plans]
+        return [spans[0] for spans in await self._in_thread(partial(self._read_tokens_now, passages, layers))]
+
+    async def read_turns(
+        self, talks: Sequence[Sequence[Message]], layers: Sequence[int], *, edit: Edit | None = None
+    ) -> list[Any]:
+        """The mean residual stream over each assistant turn of conversations that have happened, in one pass each.
+
+        Returns:
+            Per conversation (n_assistant_turns, len(layers), d_model) float32; NaN for a turn without tokens.
+
+        Raises:
+            ConfigError: A layer the model does not have, or a conversation that does not fit the context.
+        """
+        passages = []
+        for i, talk in enumerate(talks):
+            check_messages(talk, where=f"talks[{i}]", for_reply=False)
+            passages.append(Passage(*self.template.turn_ids(talk, salt=_salt(edit)), edit))
+            limit = self._info.context_tokens
+            if limit is not None and len(passages[-1].ids) > limit:
+                raise ConfigError(
+                    "does not fit the context", where=f"talks[{i}]", found=f"{len(passages[-1].ids)} tokens",
+                    expected=f"at most {limit}", hint="give a window of turns",
+                )  # fmt: skip
+        return await self._in_thread(partial(self._read_means_now, passages, layers))
 
     @torch.inference_mode()
-    def _read_now(self, plans: Sequence[tuple[list[int], int]], layers: Sequence[int]) -> list[Any]:
-        out = []
-        for ids, n_context in plans:
-            with read_residual(self.runner, layers) as tap:
-                self.batcher.prefill([Row(ids, wanted=[0], keep=False)])
-            n = len(ids)
-            out.append(np.stack([tap.acts[layer][0, n_context - n :].float().cpu().numpy() for layer in layers]))
-        return out
+    def _read_tokens_now(self, passages: Sequence[Passage], layers: Sequence[int]) -> list[list[Any]]:
+        return read_tokens(self.batcher, passages, layers)
+
+    @torch.inference_mode()
+    def _read_means_now(self, passages: Sequence[Passage], layers: Sequence[int]) -> list[Any]:
+        return list(read_means(self.batcher, passages, layers))
+
+    @property
+    def n_layers(self) -> int:
+        """Blocks of the model."""
+        return self.runner.n_layers
+
+    @property
+    def d_model(self) -> int:
+        """Width of its residual stream."""
+        return int(self.runner.config.hidden_size)
 
     async def aclose(self) -> None:
         """Finish what is being computed, refuse what waits, forget all conversations and stop the thread."""
@@ -305,3 +353,12 @@ class LocalModel:
             queue.waiting.clear()
         await asyncio.to_thread(self._thread.shutdown)
         self.batcher.prefixes.clear()
+
+
+def _salt(edit: Edit | None) -> bytes:
+    return b"" if edit is None else edit.fingerprint.encode()
+
+
+def _spoke(info: Capabilities, edit: Edit | None) -> str:
+    """Fingerprint of the engine under an edit: numbers of two settings never meet in one statistic."""
+    return info.fingerprint if edit is None else f"{info.fingerprint}+edit:{edit.fingerprint}"

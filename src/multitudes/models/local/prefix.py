@@ -26,11 +26,13 @@ class Entry:
     Attributes:
         ids: The tokens, int32.
         kv: (layers, 2, kv_heads, capacity, d_head); the first ``len(ids)`` slots are filled.
+        salt: What it was computed under, such as an edit of the residual stream; sequences meet only under one salt.
         blocks: Index keys of the full blocks.
     """
 
     ids: Any
     kv: Any
+    salt: bytes = b""
     blocks: list[bytes] = field(default_factory=list)
 
     @property
@@ -46,10 +48,10 @@ class Match(NamedTuple):
     n: int
 
 
-def block_keys(ids: Sequence[int]) -> list[bytes]:
-    """One chained key per full block of ``BLOCK`` tokens."""
+def block_keys(ids: Sequence[int], salt: bytes = b"") -> list[bytes]:
+    """One chained key per full block of ``BLOCK`` tokens, under ``salt``."""
     array = np.asarray(ids, dtype=np.int32)
-    keys, key = [], b""
+    keys, key = [], salt
     for start in range(0, len(array) - BLOCK + 1, BLOCK):
         key = hashlib.blake2b(key + array[start : start + BLOCK].tobytes(), digest_size=16).digest()
         keys.append(key)
@@ -81,9 +83,9 @@ class PrefixCache:
         """Memory of all entries."""
         return self._bytes
 
-    def match(self, ids: Sequence[int], *, limit: int) -> Match:
-        """The longest known prefix of ``ids``, at most ``limit`` tokens."""
-        keys = block_keys(ids[:limit])
+    def match(self, ids: Sequence[int], *, limit: int, salt: bytes = b"") -> Match:
+        """The longest known prefix of ``ids`` under ``salt``, at most ``limit`` tokens."""
+        keys = block_keys(ids[:limit], salt)
         for i in range(len(keys) - 1, -1, -1):
             owners = self._index.get(keys[i])
             if not owners:
@@ -112,7 +114,7 @@ class PrefixCache:
         """Keep ``entry`` and make room for it. An entry larger than the whole budget is not kept."""
         if entry.n_bytes > self._budget:
             return
-        entry.blocks = block_keys(entry.ids)
+        entry.blocks = block_keys(entry.ids, entry.salt)
         if entry.blocks:
             for known in [e for e in self._index.get(entry.blocks[-1], ()) if np.array_equal(e.ids, entry.ids)]:
                 self.discard(known)

@@ -6,6 +6,7 @@ holes, left padding and sliding windows are all one comparison of positions.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -120,13 +121,21 @@ class Runner:
         """Memory of one token's keys and values in all layers."""
         return int(2 * self.n_layers * self.kv_heads * self.d_head * self.dtype.itemsize)
 
-    def hidden(self, ids: torch.Tensor, positions: torch.Tensor, cache: SlotCache) -> torch.Tensor:
+    def hidden(
+        self,
+        ids: torch.Tensor,
+        positions: torch.Tensor,
+        cache: SlotCache,
+        *,
+        around: AbstractContextManager[Any] | None = None,
+    ) -> torch.Tensor:
         """Last hidden states (B, n, d_model) of a chunk of tokens.
 
         Args:
             ids: (B, n) token ids.
             positions: (B, n); ``HOLE`` marks padding, anywhere in the chunk.
             cache: Extended in place by the chunk.
+            around: Entered around the forward pass: hooks that edit or watch (``editing.Plan.attached``).
         """
         cache.reserve(positions)
         slots = cache.positions[:, : cache.used]
@@ -138,9 +147,10 @@ class Runner:
             mask = {"full_attention": full, "sliding_attention": near} if self._by_layer else near
         elif self._by_layer:
             mask = {"full_attention": full, "sliding_attention": full}
-        out = self.base(
-            input_ids=ids, position_ids=positions.clamp(min=0), attention_mask=mask, cache=cache, use_cache=True
-        )
+        with nullcontext() if around is None else around:
+            out = self.base(
+                input_ids=ids, position_ids=positions.clamp(min=0), attention_mask=mask, cache=cache, use_cache=True
+            )
         hidden: torch.Tensor = out.last_hidden_state
         return hidden
 

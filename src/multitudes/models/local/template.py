@@ -132,13 +132,31 @@ class ChatTemplate:
             merged.append(Message("user", ""))
         return merged
 
-    def context_ids(self, messages: Sequence[Message]) -> tuple[list[int], bytes]:
+    def context_ids(self, messages: Sequence[Message], *, salt: bytes = b"") -> tuple[list[int], bytes]:
         """Token ids up to the point where the assistant begins to write, and the key of the conversation so far.
 
-        Turns that this engine sampled keep the tokens that were sampled; no text is tokenised again for them.
+        Turns that this engine sampled under ``salt`` keep the tokens that were sampled; no text is tokenised again
+        for them.
         """
+        ids, key, _, before = self._written(messages, salt)
+        return [*ids, *self._joints[f"{before} {GENERATE}"]], key
+
+    def turn_ids(self, messages: Sequence[Message], *, salt: bytes = b"") -> tuple[list[int], list[tuple[int, int]]]:
+        """Token ids of a conversation that has happened, and where the assistant's turns lie in them.
+
+        Returns:
+            Ids up to the last assistant turn, and one (start, stop) per assistant turn, in order. The last token of
+            a sampled turn lies outside: it ends the turn, or was cut off before it was read.
+        """
+        ids, _, spans, _ = self._written(messages, salt)
+        return ids[: spans[-1][1]] if spans else [], spans
+
+    def _written(
+        self, messages: Sequence[Message], salt: bytes
+    ) -> tuple[list[int], bytes, list[tuple[int, int]], str]:
         ids: list[int] = []
-        before, key = "", b""
+        spans: list[tuple[int, int]] = []
+        before, key = "", salt
         for message in self.normalise(messages):
             joint = self._joints[f"{before} {message.role}"]
             if before == "assistant" and ids and ids[-1] in self.end_ids and ids[-1] in joint:
@@ -146,10 +164,12 @@ class ChatTemplate:
             ids += joint
             key = _chain(key, message)
             known = self.sampled.get(key) if message.role == "assistant" else None
+            start = len(ids)
             ids += self._encode_text(message.text) if known is None else known
+            if message.role == "assistant":
+                spans.append((start, len(ids) - bool(known)))
             before = message.role
-        ids += self._joints[f"{before} {GENERATE}"]
-        return ids, key
+        return ids, key, spans, before
 
     def continuation_ids(self, text: str, *, include_end: bool) -> list[int]:
         """Token ids of ``text`` as the next assistant message, with the token that ends it where that counts."""

@@ -37,7 +37,7 @@ class Minimal(Wrapper):
 
     async def reply(self, requests: Sequence[Request]) -> list[Reply]:
         """The next line of each document, up to its end."""
-        check_requests(requests)
+        check_requests(requests, taps=True)
         raw = [
             replace(r, messages=_raw(r.messages), sampling=replace(r.sampling, stop=("\n", *r.sampling.stop)))
             for r in requests
@@ -46,10 +46,15 @@ class Minimal(Wrapper):
 
     async def score(self, items: Sequence[ScoreItem]) -> list[Scored]:
         """Log-probabilities of the next line; its end is the line break."""
-        check_score_items(items)
+        check_score_items(items, taps=True)
         return await super().score(
             [
-                ScoreItem(_raw(i.context), f" {i.continuation}" + ("\n" if i.include_end else ""), include_end=False)
+                replace(
+                    i,
+                    context=_raw(i.context),
+                    continuation=f" {i.continuation}" + ("\n" if i.include_end else ""),
+                    include_end=False,
+                )
                 for i in items
             ]
         )

@@ -51,12 +51,12 @@ class RandomText(Wrapper):
 
     async def reply(self, requests: Sequence[Request]) -> list[Reply]:
         """Replies to the longer prompt."""
-        check_requests(requests)
+        check_requests(requests, taps=True)
         return await super().reply([replace(r, messages=_prefixed(r.messages, r.replicate)) for r in requests])
 
     async def score(self, items: Sequence[ScoreItem]) -> list[Scored]:
         """Log-probabilities after the longer prompt."""
-        check_score_items(items)
+        check_score_items(items, taps=True)
         return await super().score([replace(item, context=_prefixed(item.context, 0)) for item in items])
 
 

@@ -94,7 +94,7 @@ class Verbalized(Wrapper):
         Raises:
             Unsupported: A request with a schema.
         """
-        check_requests(requests)
+        check_requests(requests, taps=True)
         if any(r.schema is not None for r in requests):
             raise Unsupported("json_schema", self.info.name, "leave out the schema, or ask the model inside")
         requests = [r if r.seed is not None else replace(r, seed=_fresh_seed()) for r in requests]
