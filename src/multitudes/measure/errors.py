@@ -99,3 +99,11 @@ class NotPSDError(GaugeError):
 
 class BoundTooLoose(GaugeError):
     """An approximation whose certified error is too large to be worth printing."""
+
+
+class TooFewGroups(GaugeError):
+    """Too few personas or turns to predict some from others."""
+
+
+class MixedViews(GaugeError):
+    """A model's own activations and a reader's, pooled in one number."""
