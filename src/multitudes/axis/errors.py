@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from multitudes.core.errors import ConfigError, DataFormatError, GaugeError, ModelError, UnsupportedModel
+from multitudes.core.errors import ConfigError, DataFormatError, GaugeError, ModelError
 from multitudes.measure.errors import TooFewGroups
+from multitudes.models.edit import AlreadyAttached, DegenerateDirections
 
 __all__ = [
     "AlreadyAttached", "AxisMismatch", "CaptureMismatch", "CollectionMismatch", "DamagedSums", "DegenerateDirections",
-    "MixedMethods", "NoAxis", "OrientationUnknown", "RowMapError", "SignError", "TemplateNotPrefix", "TooFewGroups",
-    "TooFewRoles", "UnsupportedArchitecture",
+    "MixedMethods", "NoAxis", "OrientationUnknown", "RoleSetError", "SignError", "TooFewGroups", "TooFewRoles",
 ]  # fmt: skip
 
 
@@ -30,6 +30,10 @@ def listed(layers: Iterable[int], *, most: int = 8) -> str:
 
 
 # --- data -----------------------------------------------------------------------------------------------------
+
+
+class RoleSetError(ConfigError):
+    """Roles, questions or arms that break the rules of the set; all faults in one message."""
 
 
 class TooFewRoles(GaugeError):
@@ -83,10 +87,6 @@ class CollectionMismatch(GaugeError):
     """Sums over different roles, questions, layers or widths that were to be added."""
 
 
-class DegenerateDirections(ConfigError):
-    """Directions to be made orthogonal that are nearly the same."""
-
-
 # --- models ---------------------------------------------------------------------------------------------------
 
 
@@ -107,37 +107,6 @@ class CaptureMismatch(ModelError):
             found=f"relative error {error:.2g}",
             hint=f"likely cause: {cause}",
         )
-
-
-class TemplateNotPrefix(ModelError):
-    """A chat template that renders earlier turns anew, so that turns cannot be found in one pass."""
-
-
-class UnsupportedArchitecture(UnsupportedModel):
-    """A model in which no list of blocks was found.
-
-    Args:
-        class_name: Class of the model.
-        candidates: Module lists that were seen.
-    """
-
-    def __init__(self, class_name: str, candidates: Iterable[str] = ()) -> None:
-        self.class_name, self.candidates = class_name, tuple(candidates)
-        super().__init__(
-            f"no list of decoder blocks is known in {class_name!r}",
-            found="module lists: " + (", ".join(self.candidates) or "none"),
-            expected="one list of blocks, each of which gives the residual stream",
-            hint="pass layers_path=..., the dotted name of the list of blocks; models with an encoder, state-space "
-            "models and RWKV are not supported",
-        )
-
-
-class AlreadyAttached(ModelError):
-    """The same change of the residual stream attached twice."""
-
-
-class RowMapError(ModelError):
-    """A map from batch rows to their settings whose length is not that of the batch."""
 
 
 # --- files ----------------------------------------------------------------------------------------------------

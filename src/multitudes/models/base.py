@@ -184,13 +184,15 @@ class ScoreItem:
     Attributes:
         context: Messages before it.
         continuation: Text of the next assistant message.
-        include_end: Whether the token that ends the message counts.
+        include_end: Whether the token that ends the message counts; with ``token_ids``, it does not matter.
+        token_ids: Exactly these tokens instead of those of the text, as a reply named them; local engines only.
         edit: Change to the residual stream while context and continuation are read; engines with taps only.
     """
 
     context: tuple[Message, ...]
     continuation: str
     include_end: bool = True
+    token_ids: tuple[int, ...] | None = None
     edit: Edit | None = None
 
 
@@ -321,10 +323,10 @@ def check_score_items(items: Sequence[ScoreItem], *, taps: bool = False, engine:
     """``check_messages`` for every context, and no empty continuation.
 
     Raises:
-        Unsupported: An edit, where the engine has no ``taps``.
+        Unsupported: An edit or token ids, where the engine has no ``taps``.
     """
     for i, item in enumerate(items):
-        if not taps and item.edit is not None:
+        if not taps and (item.edit is not None or item.token_ids is not None):
             raise Unsupported("taps", engine, NEEDS_TAPS)
         check_messages(item.context, where=f"items[{i}].context", for_reply=True)
         if not item.continuation:

@@ -245,7 +245,11 @@ class LocalModel:
         """All tokens of an item, and how many of them are context."""
         try:
             context, _ = self.template.context_ids(item.context, salt=_salt(item.edit))
-            rest = self.template.continuation_ids(item.continuation, include_end=item.include_end)
+            rest = (
+                list(item.token_ids)
+                if item.token_ids is not None
+                else self.template.continuation_ids(item.continuation, include_end=item.include_end)
+            )
         except (TypeError, UnicodeEncodeError) as error:
             raise ConfigError("cannot be written as tokens", where=where, found=str(error)) from error
         if not rest:
@@ -288,11 +292,11 @@ class LocalModel:
 
     # --- taps -----------------------------------------------------------------------------------------------
 
-    async def read(self, items: Sequence[ScoreItem], layers: Sequence[int]) -> list[Any]:
+    async def read(self, items: Sequence[ScoreItem], layers: Sequence[int], *, mean: bool = False) -> list[Any]:
         """The residual stream after each of ``layers`` at the tokens of each continuation.
 
         Returns:
-            One array (len(layers), n_tokens, d_model) float32 per item.
+            One array (len(layers), n_tokens, d_model) float32 per item; (len(layers), d_model) of the ``mean``.
 
         Raises:
             ConfigError: A layer the model does not have, or an item that does not fit the context.
@@ -300,7 +304,8 @@ class LocalModel:
         check_score_items(items, taps=True)
         plans = [self._plan(item, where=f"items[{i}]") for i, item in enumerate(items)]
         passages = [Passage(p.ids, [(p.n_context, len(p.ids))], p.edit) for p in plans]
-        return [spans[0] for spans in await self._in_thread(partial(self._read_tokens_now, passages, layers))]
+        now = self._read_means_now if mean else self._read_tokens_now
+        return [spans[0] for spans in await self._in_thread(partial(now, passages, layers))]
 
     async def read_turns(
         self, talks: Sequence[Sequence[Message]], layers: Sequence[int], *, edit: Edit | None = None
@@ -326,8 +331,8 @@ class LocalModel:
         return await self._in_thread(partial(self._read_means_now, passages, layers))
 
     @torch.inference_mode()
-    def _read_tokens_now(self, passages: Sequence[Passage], layers: Sequence[int]) -> list[list[Any]]:
-        return read_tokens(self.batcher, passages, layers)
+    def _read_tokens_now(self, passages: Sequence[Passage], layers: Sequence[int]) -> list[Any]:
+        return list(read_tokens(self.batcher, passages, layers))
 
     @torch.inference_mode()
     def _read_means_now(self, passages: Sequence[Passage], layers: Sequence[int]) -> list[Any]:

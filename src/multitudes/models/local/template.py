@@ -104,6 +104,29 @@ class ChatTemplate:
             joints["user assistant"] = joints[f"user {GENERATE}"]
         return joints
 
+    def own_system(self) -> str | None:
+        """The system text that the template writes by itself where a conversation brings none; None if it does not.
+
+        This engine never lets it in by accident: a conversation without a system message gets an empty one.
+        """
+        if not self.has_system:
+            return None
+
+        def written(messages: list[dict[str, str]]) -> str:
+            return str(
+                self._tokenizer.apply_chat_template(
+                    messages, tokenize=False, add_generation_prompt=True, enable_thinking=False
+                )
+            )
+
+        user = {"role": "user", "content": _sentinel(1)}
+        head, _, rest = written([{"role": "system", "content": _sentinel(0)}, user]).partition(_sentinel(0))
+        joint = rest.partition(_sentinel(1))[0]
+        bare = written([user]).partition(_sentinel(1))[0]
+        if not bare.startswith(head) or not bare.endswith(joint) or len(bare) <= len(head) + len(joint):
+            return None
+        return bare[len(head) : len(bare) - len(joint)]
+
     def _encode_plain(self, text: str) -> tuple[int, ...]:
         return tuple(self._plain.encode(text, add_special_tokens=False).ids)
 

@@ -1,0 +1,351 @@
+"""Collect what an axis is fitted to: ask, read inside while the answers are written, keep sums.
+
+Two passes, which never meet in one axis. *Fixed text*: one constant text is read after every (system, question).
+*Generated*: the model answers, and the residual stream is summed while it does. Answers are asked in shards of a few
+conditions. After each, sums and answers are on the disk under the number of the shard, so that a killed collection
+goes on where it stopped and ends with the same sums.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multitudes.axis.accumulate import Accumulator
+from multitudes.axis.adherence import IN_ROLE, UNSCORED, Filter, by_judge, by_likelihood, threshold
+from multitudes.axis.collected import Collected, merge
+from multitudes.axis.conditions import Condition, conditions_of, messages_of
+from multitudes.axis.controls import UNFILTERED
+from multitudes.axis.errors import CollectionMismatch
+from multitudes.axis.fit import analysis_layer
+from multitudes.axis.presets import Preset, fixed_questions_of, questions_of, roles_of
+from multitudes.axis.roles import Question, RoleSet
+from multitudes.axis.sums_file import load_collected, save_collected
+from multitudes.axis.window import cap_window
+from multitudes.core.canonical import content_hash
+from multitudes.core.seeds import derive_rng, derive_seed
+from multitudes.models.base import ChatModel, Message, Reply, Request, Sampling, ScoreItem
+
+SHARD = 8  # conditions whose answers are folded and written together
+MIN_TOKENS = 3  # counted tokens below which an answer is unscored
+FEW_QUESTIONS = 24  # up to so many, sums by question are kept at every layer; else at those that are looked at
+CODE_SCHEMA = 1  # raise it when what is asked or folded changes: older parts are then not continued
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer, without its activations.
+
+    Attributes:
+        condition: Id of the condition.
+        question: Id of the question.
+        draw: Number of the draw.
+        text: What was said.
+        token_ids: Its tokens; the last was never read.
+        n_tokens: Counted tokens.
+        llr: Log-likelihood ratio, nats per token; NaN for arms without a role.
+        score: 0 to 3; -1 = unscored. Arms without a role have 3.
+    """
+
+    condition: str
+    question: str
+    draw: int
+    text: str
+    token_ids: tuple[int, ...]
+    n_tokens: int
+    llr: float
+    score: int
+
+
+@dataclass(frozen=True)
+class Collection:
+    """What a collection leaves.
+
+    Attributes:
+        fixed: Sums of the fixed text.
+        generated: Sums of the answers; kept roles' answers only, with ``unfiltered`` beside them.
+        answers: All answers.
+        theta: Threshold of the likelihood filter, nats per token; NaN with another filter.
+        null: Log-likelihood ratios of the null.
+        filter: How answers were filtered.
+    """
+
+    fixed: Collected
+    generated: Collected
+    answers: tuple[Answer, ...]
+    theta: float
+    null: tuple[float, ...]
+    filter: Filter
+
+
+async def collect(
+    model: Any,
+    everything: RoleSet,
+    size: Preset,
+    folder: Path,
+    *,
+    seed: int = 0,
+    judge: ChatModel | None = None,
+    watch: Callable[[str, int, int], None] | None = None,
+) -> Collection:
+    """Ask ``model`` what ``size`` asks, or go on where an earlier call in ``folder`` stopped.
+
+    Args:
+        model: A local model: it must have taps.
+        everything: Roles, questions, arms.
+        size: How much.
+        folder: Where parts are kept; made if it is not there.
+        seed: Seed of the answers.
+        judge: Scores answers; without one the likelihood filter does.
+        watch: Told (what, done, of) after each part.
+
+    Raises:
+        CollectionMismatch: The folder holds a collection of something else.
+        Unsupported: A model without taps.
+    """
+    told = watch or (lambda _what, _done, _of: None)
+    plan = conditions_of(model, everything, size)
+    folder.mkdir(parents=True, exist_ok=True)
+    filter_: Filter = "likelihood" if judge is None else "judge"
+    _claim(folder, model, everything, size, seed=seed, judge=judge)
+    fixed = await _fixed(model, everything, size, plan, folder, told)
+    generated, answers, about = await _generated(model, everything, size, plan, folder, seed, judge, told)
+    return Collection(fixed, generated, tuple(answers), about["theta"], tuple(about["null"]), filter_)
+
+
+def _claim(
+    folder: Path, model: Any, everything: RoleSet, size: Preset, *, seed: int, judge: ChatModel | None
+) -> None:
+    """Note what the folder is for; refuse a folder that is for something else."""
+    key = {
+        "schema": CODE_SCHEMA, "model": model.info.fingerprint, "roles": everything.hash, "preset": asdict(size),
+        "seed": seed, "judge": None if judge is None else judge.info.fingerprint,
+    }  # fmt: skip
+    file = folder / "collection.json"
+    if file.is_file():
+        known = json.loads(file.read_text(encoding="utf-8"))
+        if content_hash(known) != content_hash(key):
+            differs = [k for k in key if content_hash(known.get(k)) != content_hash(key[k])]
+            raise CollectionMismatch(
+                "this folder holds a collection of something else", where=str(folder),
+                found=f"another {', '.join(differs)}", hint="give another --out, or remove the folder",
+            )  # fmt: skip
+        return
+    _write(file, json.dumps(key, indent=1))
+
+
+def _write(path: Path, text: str) -> None:
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _accumulator(
+    model: Any, everything: RoleSet, size: Preset, questions: Sequence[Question], method: Any
+) -> Accumulator:
+    roles = roles_of(size, everything)
+    few = len(questions) <= FEW_QUESTIONS
+    layers = range(model.n_layers) if few else sorted({analysis_layer(model.n_layers), *cap_window(model.n_layers)})
+    return Accumulator(
+        [r.id for r in roles], [r.family for r in roles], [q.id for q in questions], n_layers=model.n_layers,
+        width=model.d_model, question_layers=layers, method=method,
+    )  # fmt: skip
+
+
+def _fold(
+    sums: Accumulator, condition: Condition, j: int, question: Question, x: NDArray[Any], *, kept: bool
+) -> None:
+    """One response into its sums."""
+    if condition.kind == "role":
+        if kept:
+            sums.add(condition.role, question.half, j, x)
+        sums.add_control(UNFILTERED, x)
+    elif condition.kind == "default":
+        sums.add(None, question.half, j, x)
+    else:
+        sums.add_control(condition.kind, x)
+
+
+# --- fixed text -------------------------------------------------------------------------------------------------
+
+
+async def _fixed(
+    model: Any, everything: RoleSet, size: Preset, plan: Sequence[Condition], folder: Path, told: Any
+) -> Collected:
+    file = folder / "fixed.safetensors"
+    if file.is_file():
+        return load_collected(file)
+    questions = fixed_questions_of(size, everything)
+    sums = _accumulator(model, everything, size, questions, "fixed_text")
+    text, layers = everything.arms.continuation, range(model.n_layers)
+    for k, part in enumerate(shards := list(_shards(plan))):
+        told("reading the fixed text", k, len(shards))
+        cells = [(c, j, q) for c in part for j, q in enumerate(questions)]
+        talks = [(*messages_of(c, q), Message("assistant", text)) for c, _, q in cells]
+        for (condition, j, question), turns in zip(cells, await model.read_turns(talks, layers), strict=True):
+            _fold(sums, condition, j, question, turns[-1], kept=True)
+    items = [
+        ScoreItem(messages_of(c, q), text, include_end=False) for c in plan if c.kind == "default" for q in questions
+    ]
+    for acts in await model.read(items, layers):
+        sums.add_norms(np.linalg.norm(acts, axis=2).sum(axis=1), tokens=acts.shape[1])
+    done = sums.collected()
+    done = replace(done, controls={k: v for k, v in done.controls.items() if k != UNFILTERED})
+    save_collected(done, file)
+    return done
+
+
+# --- generated --------------------------------------------------------------------------------------------------
+
+
+async def _generated(
+    model: Any, everything: RoleSet, size: Preset, plan: Sequence[Condition], folder: Path, seed: int,
+    judge: ChatModel | None, told: Any,
+) -> tuple[Collected, list[Answer], dict[str, Any]]:  # fmt: skip
+    questions = questions_of(size, everything)
+    shards = list(_shards(plan))
+    done, total = _resume(folder)
+    about: dict[str, Any] = {"theta": float("nan"), "null": []}
+    if done:
+        about = json.loads((folder / "null.json").read_text(encoding="utf-8"))
+    for k in range(done, len(shards)):
+        told("asking", k, len(shards))
+        sums = _accumulator(model, everything, size, questions, "generated")
+        answers, means = await _ask(model, size, shards[k], questions, seed)
+        if k == 0:  # the arms without a role come first: their answers are the null of the filter
+            if judge is None:
+                about["null"] = await _null(model, everything, size, shards[0], questions, answers, seed)
+                about["theta"] = threshold(about["null"])
+            _write(folder / "null.json", json.dumps(about))
+        answers = await _scored(model, everything, shards[k], questions, answers, about["theta"], judge)
+        places = {c.id: c for c in shards[k]}, {q.id: (j, q) for j, q in enumerate(questions)}
+        for answer, x in zip(answers, means, strict=True):
+            if answer.n_tokens >= MIN_TOKENS:
+                j, question = places[1][answer.question]
+                _fold(sums, places[0][answer.condition], j, question, x, kept=answer.score == IN_ROLE)
+        total = sums.collected() if total is None else merge([total, sums.collected()])
+        lines = [json.dumps(asdict(a), ensure_ascii=False, allow_nan=True) for a in answers]
+        _write(folder / f"answers-{k:04d}.jsonl", "\n".join(lines) + "\n")
+        save_collected(total, folder / f"sums-{k + 1:04d}.safetensors")
+        (folder / f"sums-{k:04d}.safetensors").unlink(missing_ok=True)
+    told("asking", len(shards), len(shards))
+    assert total is not None
+    return total, list(read_answers(folder)), about
+
+
+def _resume(folder: Path) -> tuple[int, Collected | None]:
+    """Shards that are done, and their sums."""
+    files = sorted(folder.glob("sums-*.safetensors"))
+    if not files:
+        return 0, None
+    return int(files[-1].stem.partition("-")[2]), load_collected(files[-1])
+
+
+def read_answers(folder: Path) -> Iterable[Answer]:
+    """Answers of a collection, in the order of asking."""
+    for file in sorted(folder.glob("answers-*.jsonl")):
+        for line in file.read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            yield Answer(**{**row, "token_ids": tuple(row["token_ids"])})
+
+
+def _shards(plan: Sequence[Condition]) -> Iterable[list[Condition]]:
+    """Arms without a role first, then roles, a few at a time."""
+    yield [c for c in plan if c.kind != "role"]
+    roles = [c for c in plan if c.kind == "role"]
+    for start in range(0, len(roles), SHARD):
+        yield roles[start : start + SHARD]
+
+
+async def _ask(
+    model: Any, size: Preset, part: Sequence[Condition], questions: Sequence[Question], seed: int
+) -> tuple[list[Answer], list[NDArray[Any]]]:
+    """Answers of a shard, and the mean residual stream (L, d) of each, read while it was written."""
+    sampling = Sampling(temperature=size.temperature, top_p=size.top_p, max_tokens=size.max_tokens)
+    layers = tuple(range(model.n_layers))
+    cells = [(c, q, d) for c in part for q in questions for d in range(size.draws if c.kind == "default" else 1)]
+    replies: list[Reply] = await model.reply(
+        [
+            Request(
+                messages_of(c, q), sampling, seed=derive_seed("axis", seed, c.id, q.id, d), keep=False, watch=layers,
+                call_id=f"{c.id}:{q.id}:{d}",
+            )
+            for c, q, d in cells
+        ]
+    )  # fmt: skip
+    answers, means = [], []
+    for (c, q, d), reply in zip(cells, replies, strict=True):
+        seen, ids = reply.internals, reply.token_ids or ()
+        n = seen.n_tokens if seen is not None and reply.fault is None else 0
+        answers.append(Answer(c.id, q.id, d, reply.text, ids, n, float("nan"), UNSCORED))
+        means.append(seen.means if seen is not None and n else np.zeros((model.n_layers, model.d_model), np.float32))
+    return answers, means
+
+
+async def _null(
+    model: Any, everything: RoleSet, size: Preset, part: Sequence[Condition], questions: Sequence[Question],
+    answers: Sequence[Answer], seed: int,
+) -> list[float]:  # fmt: skip
+    """Log-likelihood ratios of default answers under role prompts that they were not given."""
+    text_of, by_id = {q.id: q for q in questions}, {c.id: c for c in part}
+    prompts = [p for r in roles_of(size, everything) for p in r.prompts[: size.prompts]]
+    rng = derive_rng("axis", "null", seed)
+    own = [a for a in answers if by_id[a.condition].kind == "default" and a.n_tokens >= MIN_TOKENS]
+    drawn = [prompts[int(rng.integers(len(prompts)))] for _ in own]
+    roles = [Condition("null", "role", p, 0) for p in drawn]
+    return await _ratios(model, [(r, text_of[a.question], a) for r, a in zip(roles, own, strict=True)])
+
+
+async def _ratios(model: Any, rows: Sequence[tuple[Condition, Question, Answer]]) -> list[float]:
+    """Nats per token by which each answer is more likely under its condition than under an empty system text."""
+    plain = Condition("none", "default", "", None)
+    items = [
+        ScoreItem(messages_of(c, q), a.text or " ", token_ids=a.token_ids) for c0, q, a in rows for c in (c0, plain)
+    ]
+    scored = await model.score(items)
+    return [(scored[2 * i].total - scored[2 * i + 1].total) / len(a.token_ids) for i, (_, _, a) in enumerate(rows)]
+
+
+async def _scored(
+    model: Any, everything: RoleSet, part: Sequence[Condition], questions: Sequence[Question],
+    answers: Sequence[Answer], theta: float, judge: ChatModel | None,
+) -> list[Answer]:  # fmt: skip
+    """Answers with their scores; arms without a role are kept whole."""
+    by_id, text_of = {c.id: c for c in part}, {q.id: q for q in questions}
+    out = [replace(a, score=IN_ROLE) if by_id[a.condition].kind != "role" else a for a in answers]
+    asked = [i for i, a in enumerate(answers) if by_id[a.condition].kind == "role" and a.n_tokens >= MIN_TOKENS]
+    if not asked:
+        return out
+    if judge is not None:
+        roles = {r.id: r for r in everything.roles}
+        rows = [
+            (
+                roles[by_id[answers[i].condition].role_id].definition,
+                text_of[answers[i].question].text,
+                answers[i].text,
+            )
+            for i in asked
+        ]
+        for i, score in zip(asked, await by_judge(judge, rows), strict=True):
+            out[i] = replace(out[i], score=score)
+        return out
+    ratios = await _ratios(
+        model, [(by_id[answers[i].condition], text_of[answers[i].question], answers[i]) for i in asked]
+    )
+    names = (model.info.name.rpartition("/")[2],)
+    for i, llr in zip(asked, ratios, strict=True):
+        out[i] = replace(out[i], llr=llr, score=by_likelihood(out[i].text, llr, theta, names=names).score)
+    return out
