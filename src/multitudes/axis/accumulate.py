@@ -70,7 +70,7 @@ class Accumulator:
         self._question_sums = np.zeros((q, k, width))
         self._default_n = np.zeros(2, dtype=np.int64)
         self._default_sums = np.zeros((2, n_layers, width))
-        self._norm_tokens = np.zeros((), dtype=np.int64)
+        self._norm_tokens = 0
         self._norm_sums = np.zeros(n_layers)
         self._controls: dict[str, Control] = {}
         self._half_of: dict[int, int] = {}
@@ -134,7 +134,7 @@ class Accumulator:
             question_layers=self._question_layers, n=self._n.copy(), sums=self._sums.copy(),
             squares=self._squares.copy(), cell_n=self._cell_n.copy(), question_sums=self._question_sums.copy(),
             default_n=self._default_n.copy(), default_sums=self._default_sums.copy(),
-            norm_tokens=self._norm_tokens.copy(), norm_sums=self._norm_sums.copy(),
+            norm_tokens=self._norm_tokens, norm_sums=self._norm_sums.copy(),
             controls={name: Control(arm.n, arm.total.copy()) for name, arm in self._controls.items()},
         )  # fmt: skip
 

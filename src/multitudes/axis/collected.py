@@ -23,7 +23,7 @@ Method = Literal["fixed_text", "generated"]
 
 METHODS: tuple[Method, ...] = ("fixed_text", "generated")
 ADDED = (
-    "n", "sums", "squares", "cell_n", "question_sums", "default_n", "default_sums", "norm_tokens", "norm_sums",
+    "n", "sums", "squares", "cell_n", "question_sums", "default_n", "default_sums", "norm_sums",
 )  # fmt: skip
 SAME = ("roles", "families", "questions", "question_layers")
 
@@ -52,7 +52,7 @@ class Collected:
         question_sums: (Q, K, d) float64 sums over all roles.
         default_n: (2,) int64 default responses, unfiltered.
         default_sums: (2, L, d) float64.
-        norm_tokens: () int64 tokens behind ``norm_sums``.
+        norm_tokens: Tokens behind ``norm_sums``.
         norm_sums: (L,) float64 sums of ‖h‖ over counted default tokens; position 0 is left out by whoever collects.
         controls: Sums of other arms by name: ``neutral``, ``placebo``, ``unfiltered`` and the like.
 
@@ -72,7 +72,7 @@ class Collected:
     question_sums: FloatArray
     default_n: IntArray
     default_sums: FloatArray
-    norm_tokens: IntArray
+    norm_tokens: int
     norm_sums: FloatArray
     controls: Mapping[str, Control] = field(default_factory=dict)
 
@@ -122,7 +122,7 @@ def shapes_of(c: Collected) -> dict[str, tuple[int, ...]]:
     return {
         "sums": (2, roles, layers, d), "n": (2, roles), "squares": (2, roles, layers), "families": (roles,),
         "cell_n": (roles, q), "question_sums": (q, k, d), "question_layers": (k,), "default_n": (2,),
-        "default_sums": (2, layers, d), "norm_tokens": (), "norm_sums": (layers,),
+        "default_sums": (2, layers, d), "norm_sums": (layers,),
     }  # fmt: skip
 
 
@@ -204,22 +204,24 @@ def merge(parts: Iterable[Collected]) -> Collected:
     """
     first: Collected | None = None
     total: dict[str, Any] = {}
+    tokens = 0
     controls: dict[str, Control] = {}
     for place, part in enumerate(parts):
         if first is None:
             first = part
-            total = {name: getattr(part, name).copy() for name in ADDED}
+            total, tokens = {name: getattr(part, name).copy() for name in ADDED}, part.norm_tokens
             controls = {k: Control(arm.n, arm.total.copy()) for k, arm in part.controls.items()}
             continue
         _refuse_to_mix(first, part, place)
         for name in ADDED:
             total[name] += getattr(part, name)
+        tokens += part.norm_tokens
         for name, arm in part.controls.items():
             n, summed = controls.get(name, Control(0, np.zeros_like(arm.total)))
             controls[name] = Control(n + arm.n, summed + arm.total)
     if first is None:
         raise CollectionMismatch("there is no part to add", expected="at least one")
-    return replace(first, **total, controls=controls)
+    return replace(first, **total, norm_tokens=tokens, controls=controls)
 
 
 def same_sums(a: Collected, b: Collected, *, rtol: float = 0.0) -> bool:

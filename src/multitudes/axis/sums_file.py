@@ -21,7 +21,7 @@ from multitudes.core.errors import MissingExtra, MultitudesError
 
 SCHEMA = 1
 _BY_ROLE = {"sums": 1, "squares": 1, "n": 1}  # axis of the roles
-_WHOLE = ("cell_n", "question_layers", "question_sums", "default_n", "default_sums", "norm_tokens", "norm_sums")
+_WHOLE = ("cell_n", "question_layers", "question_sums", "default_n", "default_sums", "norm_sums")
 
 
 def _library() -> Any:
@@ -60,8 +60,8 @@ def save_collected(c: Collected, path: str | os.PathLike[str]) -> None:
     arrays |= {f"control.{name}": np.ascontiguousarray(arm.total) for name, arm in c.controls.items()}
     about = {
         "schema": SCHEMA, "roles": c.roles, "families": c.families, "questions": c.questions, "method": c.method,
-        "rows": kept.tolist(), "controls": {name: arm.n for name, arm in c.controls.items()},
-        "sha256": _digest(arrays),
+        "rows": kept.tolist(), "norm_tokens": c.norm_tokens, "sha256": _digest(arrays),
+        "controls": {name: arm.n for name, arm in c.controls.items()},
     }  # fmt: skip
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
@@ -129,6 +129,7 @@ def _assembled(about: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Collec
         families=tuple(about["families"]),
         questions=tuple(about["questions"]),
         method=about["method"],
+        norm_tokens=about["norm_tokens"],
         controls={name: Control(n, arrays[f"control.{name}"]) for name, n in about["controls"].items()},
         **spread,
         **{name: arrays[name] for name in _WHOLE},
