@@ -10,6 +10,7 @@
 | ``minimal:MODEL`` | a local model that goes on with a document, without a chat template |
 | ``random-text:MODEL`` | with random words before the prompt: a baseline |
 | ``temperature:T:MODEL`` | at this temperature, whatever the study says |
+| ``cap:AXIS:MODEL``, ``hold:AXIS:MODEL``, ``steer:C:AXIS:MODEL`` | a local model under an edit along its axis |
 | ``fake:KIND`` | a model without weights: echo, scripted, people, latency, faulty, table, tiny |
 """
 
@@ -17,6 +18,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import partial
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +28,16 @@ from multitudes.models.base import ChatModel, Sampling
 from multitudes.models.budget import Budget, Prices
 
 WRAPPERS = ("verbalized", "minimal", "random-text", "temperature")
-PREFIXES = (*(f"{w}:" for w in WRAPPERS), "smollm2", "hf:", "gguf:", "http://", "https://", "fake:")
+PLUGINS = "multitudes.models"  # group of entry points: PREFIX = "module:function" of (rest, name, load)
+PREFIXES = (
+    *(f"{w}:" for w in (*WRAPPERS, "cap", "hold", "steer")),
+    "smollm2",
+    "hf:",
+    "gguf:",
+    "http://",
+    "https://",
+    "fake:",
+)
 
 
 def load(
@@ -86,6 +98,11 @@ def load(
         return _endpoint(name, budget=budget, prices=prices, cache=cache, env=env)
     if kind == "fake":
         return _fake(rest)
+    plugin = next((p for p in entry_points(group=PLUGINS) if p.name == kind), None)
+    if plugin is not None and rest:
+        inside = partial(load, **local, budget=budget, prices=prices, cache=cache, env=env)
+        opened: ChatModel = plugin.load()(rest, name, inside)
+        return opened
     raise ConfigError(
         "unknown model", where=repr(name), expected="one of " + ", ".join(PREFIXES), hint=did_you_mean(name, PREFIXES)
     )
