@@ -142,6 +142,26 @@ def test_a_planted_signal_is_found_on_new_personas():
     assert again.r2_out == pytest.approx(found.r2_out)  # only directions of messages count
 
 
+def test_numbers_do_not_depend_on_where_zero_lies():
+    data = talks()
+    a, b = predict(data), predict({**data, "z": data["z"] + 50})
+    assert b.r2_in_sample == pytest.approx(a.r2_in_sample, abs=1e-9)
+    assert b.r2_out.value == pytest.approx(a.r2_out.value, abs=1e-9)
+    assert b.r2_change.value == pytest.approx(a.r2_change.value, abs=1e-9)
+
+
+def test_the_change_is_predicted_over_turns_that_have_one_before():
+    data = talks()
+    found = predict(data)
+    later = data["turns"] > 0
+    step = np.diff(data["z"], prepend=0.0)[later]
+    x = data["embeddings"] / np.linalg.norm(data["embeddings"], axis=1, keepdims=True)
+    fits = nested_ridge(x[later], step[:, None], outer=data["personas"][later], inner=data["conversations"][later])
+    assert found.r2_change.value == pytest.approx(float(r2(step, fits.predicted[:, 0], fits.train_mean[:, 0])))
+    assert found.r2_change.n == 20
+    assert predict(talks(personas=10, per=5, turns=2)).r2_change is None  # 50 changes
+
+
 def test_a_planted_group_leak_is_in_sample_only():
     """Messages say who speaks, and z is a constant of the speaker: nothing can be said of a new one."""
     data = talks(personas=20, e=40)
