@@ -7,11 +7,21 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from multitudes.core.errors import ConfigError, did_you_mean
+from multitudes.axis.artifact import save_axis
+from multitudes.axis.axis import Axis
+from multitudes.axis.build import build_axis
+from multitudes.axis.collect import collect
+from multitudes.axis.conditions import default_arms
+from multitudes.axis.presets import cost_of
+from multitudes.axis.presets import preset as axis_preset
+from multitudes.axis.remedy import has_taps
+from multitudes.axis.roles import read_roles, shipped
+from multitudes.core.errors import ConfigError, Unsupported, did_you_mean
 from multitudes.core.loop import run_sync
 from multitudes.core.records import Answer, Conversation, Dimension, Population, Questionnaire, Reading, Scenario
-from multitudes.models.base import ChatModel, Sampling
+from multitudes.models.base import NEEDS_TAPS, ChatModel, Sampling
 from multitudes.models.encode import Encoder
+from multitudes.models.load import load
 from multitudes.personas.generators import get_generator
 from multitudes.personas.questionnaires import load_questionnaire
 from multitudes.personas.render import render
@@ -249,3 +259,64 @@ def study(file: str | Path | StudySpec, out: str | Path | None = None) -> RunDat
     spec = file if isinstance(file, StudySpec) else read_study(Path(file))
     folder = Path(out) if out is not None else Path("runs") / f"{spec.name}-{spec.hash[:8]}"
     return run_sync(run_study(spec, folder, base=base))
+
+
+def fit_axis(
+    model: str | ChatModel,
+    *,
+    preset: str = "small",
+    out: str | Path,
+    roles: str | Path | None = None,
+    replace: bool = False,
+    judge: str | ChatModel | None = None,
+    seed: int = 0,
+    watch: Callable[[Any], None] | None = None,
+    told: Callable[[str], None] | None = None,
+    dry_run: bool = False,
+) -> Axis | None:
+    """Find the Assistant Axis of a local model and write it to ``out``; see ``multitudes axis fit --help``.
+
+    A killed fit goes on where it stopped when it is called again with the same folder.
+
+    Args:
+        model: A local model, or its name.
+        preset: ``small``, ``balanced`` or ``full``.
+        out: Folder of the artifact.
+        roles: Your own roles, JSON lines.
+        replace: Use them instead of the shipped ones.
+        judge: Scores answers; the likelihood filter does without one.
+        seed: Seed of the answers.
+        watch: Told after each part.
+        told: Told the cost before anything is asked.
+        dry_run: Stop there; None is returned.
+
+    Raises:
+        Unsupported: A model without taps.
+        TooFewRoles: Fewer than 20 roles or 3 families with enough answers.
+        SignError: Default and roles do not lie as they should.
+    """
+    speaker = load(model) if isinstance(model, str) else model
+    if not has_taps(speaker):
+        raise Unsupported("taps", speaker.info.name, NEEDS_TAPS)
+    tapped: Any = speaker
+    everything = shipped() if roles is None else read_roles(Path(roles), replace=replace)
+    size = axis_preset(preset)
+    arms = len(default_arms(tapped, everything))
+    cost = cost_of(size, everything, n_layers=tapped.n_layers, width=tapped.d_model, default_arms=arms)
+    if told is not None:
+        told(f"{preset}: {cost}")
+        if speaker.info.name == "smollm2":
+            minutes = max(1, round(cost.seconds / 60))
+            told(f"about {minutes} min on two idle cores; a killed fit goes on where it stopped")
+    if dry_run:
+        return None
+    folder = Path(out)
+    scorer = load(judge) if isinstance(judge, str) else judge
+
+    async def run() -> Axis:
+        done = await collect(tapped, everything, size, folder / "parts", seed=seed, judge=scorer, watch=watch)
+        return await build_axis(tapped, everything, size, done, seed=seed)
+
+    axis = run_sync(run())
+    save_axis(axis, folder)
+    return axis

@@ -52,9 +52,9 @@ def floor_edit(
     v = np.asarray(axis.unit if directions is None else directions, dtype=np.float64)
     low, up = np.asarray(tau, dtype=np.float32), np.array([np.inf], np.float32)
     for layer in layers:
-        if not 0 <= layer < axis.n_layers:
+        if not 0 <= layer < axis.n_layers or not np.isfinite(low[layer]):
             raise ConfigError(
-                "no such layer", where="layers", found=repr(layer), expected=f"0 to {axis.n_layers - 1}"
+                "no threshold at this layer", where="layers", found=repr(layer), expected=f"0 to {axis.n_layers - 1}"
             )
     parts = tuple(LayerEdit(k, orthonormal([v[k]]), low[k : k + 1], up) for k in sorted(set(layers)))
     return Edit(f"{name} at layers {layers[0]} to {layers[-1]}", parts, protect_first)

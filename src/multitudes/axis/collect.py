@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,14 @@ SHARD = 8  # conditions whose answers are folded and written together
 MIN_TOKENS = 3  # counted tokens below which an answer is unscored
 FEW_QUESTIONS = 24  # up to so many, sums by question are kept at every layer; else at those that are looked at
 CODE_SCHEMA = 1  # raise it when what is asked or folded changes: older parts are then not continued
+
+
+class Step(NamedTuple):
+    """How far a collection is: ``done`` of ``total`` parts of the pass ``name``."""
+
+    name: str
+    done: int
+    total: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +101,7 @@ async def collect(
     *,
     seed: int = 0,
     judge: ChatModel | None = None,
-    watch: Callable[[str, int, int], None] | None = None,
+    watch: Callable[[Step], None] | None = None,
 ) -> Collection:
     """Ask ``model`` what ``size`` asks, or go on where an earlier call in ``folder`` stopped.
 
@@ -104,13 +112,13 @@ async def collect(
         folder: Where parts are kept; made if it is not there.
         seed: Seed of the answers.
         judge: Scores answers; without one the likelihood filter does.
-        watch: Told (what, done, of) after each part.
+        watch: Told after each part.
 
     Raises:
         CollectionMismatch: The folder holds a collection of something else.
         Unsupported: A model without taps.
     """
-    told = watch or (lambda _what, _done, _of: None)
+    told = watch or (lambda _step: None)
     plan = conditions_of(model, everything, size)
     folder.mkdir(parents=True, exist_ok=True)
     filter_: Filter = "likelihood" if judge is None else "judge"
@@ -183,7 +191,12 @@ def _fold(
 
 
 async def _fixed(
-    model: Any, everything: RoleSet, size: Preset, plan: Sequence[Condition], folder: Path, told: Any
+    model: Any,
+    everything: RoleSet,
+    size: Preset,
+    plan: Sequence[Condition],
+    folder: Path,
+    told: Callable[[Step], None],
 ) -> Collected:
     file = folder / "fixed.safetensors"
     if file.is_file():
@@ -192,7 +205,7 @@ async def _fixed(
     sums = _accumulator(model, everything, size, questions, "fixed_text")
     text, layers = everything.arms.continuation, range(model.n_layers)
     for k, part in enumerate(shards := list(_shards(plan))):
-        told("reading the fixed text", k, len(shards))
+        told(Step("fixed text", k, len(shards)))
         cells = [(c, j, q) for c in part for j, q in enumerate(questions)]
         talks = [(*messages_of(c, q), Message("assistant", text)) for c, _, q in cells]
         for (condition, j, question), turns in zip(cells, await model.read_turns(talks, layers), strict=True):
@@ -202,6 +215,7 @@ async def _fixed(
     ]
     for acts in await model.read(items, layers):
         sums.add_norms(np.linalg.norm(acts, axis=2).sum(axis=1), tokens=acts.shape[1])
+    told(Step("fixed text", len(shards), len(shards)))
     done = sums.collected()
     done = replace(done, controls={k: v for k, v in done.controls.items() if k != UNFILTERED})
     save_collected(done, file)
@@ -213,7 +227,7 @@ async def _fixed(
 
 async def _generated(
     model: Any, everything: RoleSet, size: Preset, plan: Sequence[Condition], folder: Path, seed: int,
-    judge: ChatModel | None, told: Any,
+    judge: ChatModel | None, told: Callable[[Step], None],
 ) -> tuple[Collected, list[Answer], dict[str, Any]]:  # fmt: skip
     questions = questions_of(size, everything)
     shards = list(_shards(plan))
@@ -222,7 +236,7 @@ async def _generated(
     if done:
         about = json.loads((folder / "null.json").read_text(encoding="utf-8"))
     for k in range(done, len(shards)):
-        told("asking", k, len(shards))
+        told(Step("roles", k, len(shards)))
         sums = _accumulator(model, everything, size, questions, "generated")
         answers, means = await _ask(model, size, shards[k], questions, seed)
         if k == 0:  # the arms without a role come first: their answers are the null of the filter
@@ -241,7 +255,7 @@ async def _generated(
         _write(folder / f"answers-{k:04d}.jsonl", "\n".join(lines) + "\n")
         save_collected(total, folder / f"sums-{k + 1:04d}.safetensors")
         (folder / f"sums-{k:04d}.safetensors").unlink(missing_ok=True)
-    told("asking", len(shards), len(shards))
+    told(Step("roles", len(shards), len(shards)))
     assert total is not None
     return total, list(read_answers(folder)), about
 

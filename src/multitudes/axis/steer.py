@@ -48,6 +48,10 @@ def push_edit(
         )
     if not np.isfinite(strength):
         raise ConfigError("not a strength", where="strength", found=repr(strength), expected="a finite number")
+    if not np.isfinite(axis.norm[at]):
+        raise ConfigError(
+            "the axis has no scale, so a strength has no unit", where="strength", hint="fit the axis on the model"
+        )
     push = (strength * float(axis.norm[at]) / length * v).astype(np.float32)
     none = np.zeros((0, axis.d_model), np.float32)
     return Edit(

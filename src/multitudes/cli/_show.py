@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from multitudes.core.errors import MultitudesError
 
@@ -23,6 +23,8 @@ LABELS = {
     "answers": "survey answers",
     "evidence": "listening",
     "gauges": "measuring",
+    "fixed text": "reading a text",
+    "roles": "asking roles",
 }
 
 
@@ -52,6 +54,8 @@ def progress() -> Iterator[Callable[[Any], None]]:
         BarColumn(bar_width=32),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
     )
     with Progress(*columns, console=errors) as bars:
         tasks: dict[str, Any] = {}

@@ -1,0 +1,122 @@
+"""``multitudes axis``: the Assistant Axis of a model: find it, look at it, read with it, hold with it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from multitudes.cli._show import console, ending, print_json, progress
+
+app = typer.Typer(help="The Assistant Axis of a model: fit, show, read, hold.", no_args_is_help=True)
+
+
+@app.command()
+def fit(
+    model: Annotated[str, typer.Argument(help="A local model: smollm2, hf:DIR or gguf:FILE.")],
+    preset: Annotated[str, typer.Option(help="small, balanced or full.")] = "small",
+    out: Annotated[Path | None, typer.Option(help="Folder of the axis; axes/MODEL-PRESET if not given.")] = None,
+    roles: Annotated[Path | None, typer.Option(help="Your own roles (JSON lines), beside the shipped ones.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Use your roles instead of the shipped ones.")] = False,
+    judge: Annotated[
+        str | None, typer.Option(help="A model that scores answers; else the likelihood filter.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the answers.")] = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it costs and stop.")] = False,
+) -> None:
+    """Find the axis: ask roles and default the same questions, read inside while they answer, keep sums.
+
+    A killed fit goes on where it stopped when it is started again with the same folder.
+    """
+    with ending():
+        from multitudes.api import fit_axis as fit_now
+        from multitudes.axis.build import warnings_of
+        from multitudes.report.axis_page import axis_lines, write_axis_page
+
+        folder = out or Path("axes") / f"{_slug(model)}-{preset}"
+        start = time.perf_counter()
+        with progress() as watch:
+            axis = fit_now(
+                model, preset=preset, out=folder, roles=roles, replace=replace, judge=judge, seed=seed, watch=watch,
+                told=lambda line: console.print(line, markup=False), dry_run=dry_run,
+            )  # fmt: skip
+        if axis is None:
+            return
+        page = write_axis_page(axis, folder / "axis.html")
+        for line in axis_lines(axis):
+            console.print(line, markup=False)
+        for line in warnings_of(axis):
+            console.print(f"note: {line}", markup=False)
+        console.print(f"axis: {folder}; page: {page}; {time.perf_counter() - start:.0f} s", markup=False)
+
+
+@app.command()
+def show(
+    folder: Annotated[Path, typer.Argument(help="Folder of an axis.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print provenance and curves as JSON.")] = False,
+    page: Annotated[bool, typer.Option(help="Write axis.html beside it.")] = True,
+) -> None:
+    """Print an axis and draw its persona space and its curves by layer."""
+    with ending():
+        from multitudes.axis.artifact import load_axis
+        from multitudes.axis.build import warnings_of
+        from multitudes.report.axis_page import axis_lines, write_axis_page
+
+        axis = load_axis(folder)
+        if as_json:
+            curves = {k: [float(x) for x in v] for k, v in axis.curves.items()}
+            print_json(
+                {"layer": axis.layer, "window": list(axis.window), "curves": curves, "about": dict(axis.about)}
+            )
+            return
+        for line in (*axis_lines(axis), *(f"note: {w}" for w in warnings_of(axis))):
+            console.print(line, markup=False)
+        if page:
+            console.print(f"page: {write_axis_page(axis, folder / 'axis.html')}", markup=False)
+
+
+@app.command("import")
+def import_files(
+    axis_file: Annotated[Path, typer.Argument(help="assistant_axis.pt: a tensor (layers, width).")],
+    out: Annotated[Path, typer.Option(help="Folder of the axis.")],
+    caps: Annotated[Path | None, typer.Option(help="capping_config.pt: vectors and thresholds.")] = None,
+    experiment: Annotated[str | None, typer.Option(help="Which caps, such as layers_46:54-p0.25.")] = None,
+    role_minus_default: Annotated[
+        bool, typer.Option("--role-minus-default", help="The axis file holds the opposite direction.")
+    ] = False,
+) -> None:
+    """Read the released axis files of arXiv 2601.10387 and turn them into this project's orientation."""
+    with ending():
+        from multitudes.axis.artifact import save_axis
+        from multitudes.axis.importing import import_axis
+
+        axis = import_axis(axis_file, caps, experiment=experiment, role_minus_default=role_minus_default)
+        save_axis(axis, out)
+        window = f"; caps at layers {axis.window[0]} to {axis.window[-1]}" if axis.tau else "; no caps"
+        console.print(f"{axis.n_layers} layers of width {axis.d_model} in {out}{window}", markup=False)
+
+
+@app.command()
+def check(
+    model: Annotated[str, typer.Argument(help="A local model.")],
+    responses: Annotated[int, typer.Option(help="Answers that are compared.")] = 64,
+) -> None:
+    """Prove that reading inside while answers are written gives what reading them afterwards gives."""
+    with ending():
+        from multitudes.axis.check import check_capture
+        from multitudes.axis.presets import preset
+        from multitudes.axis.roles import shipped
+        from multitudes.core.loop import run_sync
+        from multitudes.models.load import load
+
+        found = run_sync(check_capture(load(model), shipped(), preset("small"), responses=responses))
+        console.print(
+            f"{found.n} answers, {found.tokens} tokens: largest relative error {found.error:.1e} (layer {found.layer})"
+            f", smallest cosine {found.cosine:.7f}", markup=False,
+        )  # fmt: skip
+
+
+def _slug(model: str) -> str:
+    return "".join(c if c.isalnum() or c in "-." else "-" for c in model.rstrip("/").rpartition("/")[2] or model)
