@@ -2,7 +2,8 @@
 
 ``assistant_axis.pt`` holds default minus roles, as ours. ``capping_config.pt`` holds the opposite vectors and a
 *ceiling* with negative thresholds: ⟨h, −v⟩ ≤ τ′ is ⟨h, v⟩ ≥ −τ′. So both are negated, and what was the 25th
-percentile there is the 75th here. A file is only believed if its vectors do point away from the axis; nothing is guessed.
+percentile there is the 75th here. A file is only believed if its vectors do point away from the axis; nothing is
+guessed.
 """
 
 from __future__ import annotations

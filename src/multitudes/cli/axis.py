@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from multitudes.cli._axis_chat import chat
 from multitudes.cli._show import console, ending, print_json, progress
 
 app = typer.Typer(help="The Assistant Axis of a model: fit, show, read, hold.", no_args_is_help=True)
@@ -113,9 +114,12 @@ def check(
 
         found = run_sync(check_capture(load(model), shipped(), preset("small"), responses=responses))
         console.print(
-            f"{found.n} answers, {found.tokens} tokens: largest relative error {found.error:.1e} (layer {found.layer})"
-            f", smallest cosine {found.cosine:.7f}", markup=False,
+            f"{found.n} answers, {found.tokens} tokens: largest relative error {found.error:.1e} "
+            f"(layer {found.layer}), smallest cosine {found.cosine:.7f}", markup=False,
         )  # fmt: skip
+
+
+app.command("chat")(chat)
 
 
 def _slug(model: str) -> str:

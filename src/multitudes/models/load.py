@@ -51,6 +51,7 @@ def load(
     cache: Path | None = None,
     env: Mapping[str, str] | None = None,
     raw: bool = False,
+    shared: dict[tuple[str, bool], ChatModel] | None = None,
 ) -> ChatModel:
     """The model behind ``name``.
 
@@ -64,6 +65,8 @@ def load(
         cache: File of an endpoint's call cache; None keeps none.
         env: Where keys are looked for; the process environment if None.
         raw: A local model takes messages as plain text, without its chat template; ``minimal:`` uses it.
+        shared: Models that are loaded already, by (name, raw); what is loaded joins them. So a model and a wrapper
+            of it use the same weights.
 
     Raises:
         ConfigError: An unknown name, with the near ones.
@@ -74,12 +77,29 @@ def load(
     >>> load("fake:echo").info.name
     'fake:echo'
     """
+    if shared is not None:
+        if (name, raw) not in shared:
+            shared[name, raw] = _load(
+                name, dtype=dtype, batch_size=batch_size, kv_budget_mib=kv_budget_mib, budget=budget, prices=prices,
+                cache=cache, env=env, raw=raw, shared=shared,
+            )  # fmt: skip
+        return shared[name, raw]
+    return _load(
+        name, dtype=dtype, batch_size=batch_size, kv_budget_mib=kv_budget_mib, budget=budget, prices=prices,
+        cache=cache, env=env, raw=raw, shared=None,
+    )  # fmt: skip
+
+
+def _load(
+    name: str, *, dtype: str, batch_size: int, kv_budget_mib: int, budget: Budget | None, prices: Prices | None,
+    cache: Path | None, env: Mapping[str, str] | None, raw: bool, shared: dict[tuple[str, bool], ChatModel] | None,
+) -> ChatModel:  # fmt: skip
     local: dict[str, Any] = {"dtype": dtype, "batch_size": batch_size, "kv_budget_mib": kv_budget_mib, "raw": raw}
     if name == "smollm2":
         return _embedded(name, local)
     kind, _, rest = name.partition(":")
     if kind in WRAPPERS:
-        more = {**local, "budget": budget, "prices": prices, "cache": cache, "env": env}
+        more = {**local, "budget": budget, "prices": prices, "cache": cache, "env": env, "shared": shared}
         return _wrapped(kind, rest, name, local, more)
     if kind in ("hf", "gguf", "fake") and not rest:
         raise ConfigError("the model's name ends too early", where=repr(name), expected=f"{kind}:SOMETHING")
@@ -100,7 +120,7 @@ def load(
         return _fake(rest)
     plugin = next((p for p in entry_points(group=PLUGINS) if p.name == kind), None)
     if plugin is not None and rest:
-        inside = partial(load, **local, budget=budget, prices=prices, cache=cache, env=env)
+        inside = partial(load, **local, budget=budget, prices=prices, cache=cache, env=env, shared=shared)
         opened: ChatModel = plugin.load()(rest, name, inside)
         return opened
     raise ConfigError(

@@ -56,12 +56,13 @@ class Voices(NamedTuple):
 def load_voices(spec: StudySpec, *, base: Path = Path()) -> Voices:
     """Load each model once, however often it is named; a target's module may lie in the folder ``base``."""
     loaded: dict[str, ChatModel] = {}
+    shared: dict[tuple[str, bool], ChatModel] = {}  # a model and a wrapper of it use the same weights
     budget = Budget(tokens=spec.budget.tokens, usd=spec.budget.usd, seconds=spec.budget.seconds)
     prices = None if spec.prices is None else Prices(spec.prices.usd_per_1m_prompt, spec.prices.usd_per_1m_completion)
 
     def get(name: str) -> ChatModel:
         if name not in loaded:
-            loaded[name] = load(name, budget=budget, prices=prices)
+            loaded[name] = load(name, budget=budget, prices=prices, shared=shared)
         return loaded[name]
 
     names = spec.models
