@@ -9,8 +9,7 @@ from typing import Any, get_args
 
 from multitudes.axis.artifact import save_axis
 from multitudes.axis.axis import Axis
-from multitudes.axis.build import build_axis
-from multitudes.axis.collect import collect
+from multitudes.axis.build import find_axis
 from multitudes.axis.conditions import default_arms
 from multitudes.axis.presets import cost_of
 from multitudes.axis.presets import preset as axis_preset
@@ -312,11 +311,6 @@ def fit_axis(
         return None
     folder = Path(out)
     scorer = load(judge) if isinstance(judge, str) else judge
-
-    async def run() -> Axis:
-        done = await collect(tapped, everything, size, folder / "parts", seed=seed, judge=scorer, watch=watch)
-        return await build_axis(tapped, everything, size, done, seed=seed)
-
-    axis = run_sync(run())
+    axis = run_sync(find_axis(tapped, everything, size, folder / "parts", seed=seed, judge=scorer, watch=watch))
     save_axis(axis, folder)
     return axis

@@ -42,13 +42,11 @@ def tiny_axis(tiny, little, tmp_path_factory):
     from dataclasses import replace
 
     from multitudes.axis import build
-    from multitudes.axis.collect import collect
     from multitudes.axis.presets import preset
 
     async def made():
         size = replace(preset("small"), max_tokens=12, min_count=1)
-        done = await collect(tiny, little, size, tmp_path_factory.mktemp("axis") / "parts")
-        return await build.build_axis(tiny, little, size, done)
+        return await build.find_axis(tiny, little, size, tmp_path_factory.mktemp("axis") / "parts")
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(build, "check_sign", lambda *_a, **_k: None)

@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("torch")
 
 from multitudes.api import fit_axis
+from multitudes.axis import build
 from multitudes.axis.adherence import by_judge, by_likelihood, threshold
 from multitudes.axis.artifact import load_axis, save_axis
 from multitudes.axis.build import thresholds, warnings_of
@@ -26,7 +27,7 @@ from multitudes.models.fake import FakeModel
 from multitudes.models.load import load
 from multitudes.models.local.tiny import tiny_model
 
-SIZE = replace(preset("small"), max_tokens=10, min_count=1)
+SIZE = replace(preset("small"), max_tokens=12, min_count=1)
 
 
 @pytest.fixture(scope="module")
@@ -206,3 +207,17 @@ def test_bad_input(little, tmp_path):
     cost = cost_of(preset("full"), little, n_layers=80, width=8192, default_arms=5)
     assert cost.answers > 0
     assert "answers" in str(cost)
+
+
+def test_projecting_while_writing_gives_the_axis_that_reading_again_gives(little, tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "check_sign", lambda *_a, **_k: None)
+    model = tiny_model()
+    once = asyncio.run(build.find_axis(model, little, SIZE, tmp_path / "a"))
+    done = asyncio.run(collect(model, little, SIZE, tmp_path / "b"))
+    assert done.projections is None
+    twice = asyncio.run(build.build_axis(model, little, SIZE, done))
+    assert np.array_equal(once.axis, twice.axis)
+    for name in once.tau:
+        assert once.tau[name] == pytest.approx(twice.tau[name], rel=1e-4, abs=1e-5)
+    assert once.curves["separation"] == pytest.approx(twice.curves["separation"], abs=1e-6)
+    assert once.about["controls"]["covariance"] == pytest.approx(twice.about["controls"]["covariance"], abs=1e-6)

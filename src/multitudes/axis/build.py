@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
@@ -12,8 +13,8 @@ from numpy.typing import NDArray
 
 from multitudes.axis.adherence import IN_ROLE, UNSCORED
 from multitudes.axis.axis import DEFAULT_QUANTILE, FAR_FROM_DEFAULT, QUANTILES, Axis
-from multitudes.axis.collect import CODE_SCHEMA, Answer, Collection
-from multitudes.axis.collected import control_mean, role_means
+from multitudes.axis.collect import CODE_SCHEMA, Aim, Answer, Collection, Step, collect
+from multitudes.axis.collected import Collected, control_mean, role_means
 from multitudes.axis.components import cosine
 from multitudes.axis.conditions import conditions_of, default_arms, messages_of
 from multitudes.axis.controls import UNFILTERED
@@ -26,17 +27,43 @@ from multitudes.axis.scale import check_sign, separation, z_scale
 from multitudes.axis.window import cap_window
 from multitudes.core.canonical import content_hash
 from multitudes.core.seeds import derive_rng
-from multitudes.models.base import ScoreItem
+from multitudes.models.base import ChatModel, ScoreItem
 
 MOST_READ = 20_000  # answers that are read a second time at most
 OUTSIDE = 0.05  # quantile of default responses below which a turn is outside the calibrated range
+
+
+async def find_axis(
+    model: Any,
+    everything: RoleSet,
+    size: Preset,
+    folder: Path,
+    *,
+    seed: int = 0,
+    judge: ChatModel | None = None,
+    watch: Callable[[Step], None] | None = None,
+) -> Axis:
+    """Collect into ``folder``, or go on there, and build the axis. Arguments as for ``collect``.
+
+    Where the direction comes from the fixed text, it is known before the first answer, and answers are projected on
+    it while they are written. Otherwise they are read a second time.
+    """
+
+    def aim(fixed: Collected) -> Aim:
+        fit = fit_axis(fixed, seed=seed, min_count=size.min_count)
+        layer = analysis_layer(model.n_layers)
+        return Aim(fit.unit, np.concatenate(list(_random(fit, layer, seed).values())), layer)
+
+    known = aim if size.method == "fixed_text" else None
+    done = await collect(model, everything, size, folder, seed=seed, judge=judge, watch=watch, aim=known)
+    return await build_axis(model, everything, size, done, seed=seed)
 
 
 async def build_axis(model: Any, everything: RoleSet, size: Preset, done: Collection, *, seed: int = 0) -> Axis:
     """Fit the axis of ``done`` and put it on its scale.
 
     Args:
-        model: The model that was asked; it reads its answers once more for their projections.
+        model: The model that was asked; answers that were not projected as they were written are read once more.
         everything: What was asked.
         size: How much.
         done: The collection.
@@ -55,8 +82,17 @@ async def build_axis(model: Any, everything: RoleSet, size: Preset, done: Collec
     scale = z_scale(done.generated, fit.unit, kept=kept)
     check_sign(scale, layers=sorted({layer, *window}))
     drawn = _random(fit, layer, seed)
-    beside = np.concatenate(list(drawn.values())), layer
-    answers, p, extra = await projections(model, everything, size, done.answers, fit.unit, beside=beside, seed=seed)
+    if done.projections is None:
+        beside = np.concatenate(list(drawn.values())), layer
+        answers, p, extra = await projections(
+            model, everything, size, done.answers, fit.unit, beside=beside, seed=seed
+        )
+    else:
+        rows = [
+            i for i, a in enumerate(done.answers) if a.score == IN_ROLE and np.isfinite(done.projections[i]).all()
+        ]
+        answers = [done.answers[i] for i in rows]
+        p, extra = np.split(done.projections[rows].astype(np.float64), [model.n_layers], axis=1)
     where = _by_kind(answers)
     default, role = p[where["default"]], p[where["role"]]
     tau = thresholds(answers, p) | {"default_mean": np.asarray(scale.mu_default)}

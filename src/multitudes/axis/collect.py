@@ -72,6 +72,26 @@ class Answer:
     score: int
 
 
+class Aim(NamedTuple):
+    """Directions along which answers are projected while they are written.
+
+    Attributes:
+        unit: (L, d) one per block.
+        beside: (K, d) others, to compare with, all at block ``layer``.
+        layer: That block.
+    """
+
+    unit: NDArray[Any]
+    beside: NDArray[Any]
+    layer: int
+
+    def __call__(self, means: NDArray[Any]) -> NDArray[np.float32]:
+        """(L + K,) projections of one mean residual stream (L, d), in residual units."""
+        wide = means.astype(np.float64)
+        own, other = np.einsum("ld,ld->l", wide, self.unit), self.beside @ wide[self.layer]
+        return np.concatenate([own, other]).astype(np.float32)
+
+
 @dataclass(frozen=True)
 class Collection:
     """What a collection leaves.
@@ -83,6 +103,7 @@ class Collection:
         theta: Threshold of the likelihood filter, nats per token; NaN with another filter.
         null: Log-likelihood ratios of the null.
         filter: How answers were filtered.
+        projections: (answers, L + K) along an ``Aim``, NaN where an answer is too short; None without one.
     """
 
     fixed: Collected
@@ -91,6 +112,7 @@ class Collection:
     theta: float
     null: tuple[float, ...]
     filter: Filter
+    projections: NDArray[np.float32] | None = None
 
 
 async def collect(
@@ -102,6 +124,7 @@ async def collect(
     seed: int = 0,
     judge: ChatModel | None = None,
     watch: Callable[[Step], None] | None = None,
+    aim: Callable[[Collected], Aim] | None = None,
 ) -> Collection:
     """Ask ``model`` what ``size`` asks, or go on where an earlier call in ``folder`` stopped.
 
@@ -113,6 +136,7 @@ async def collect(
         seed: Seed of the answers.
         judge: Scores answers; without one the likelihood filter does.
         watch: Told after each part.
+        aim: From the sums of the fixed text, the directions along which answers are projected as they are written.
 
     Raises:
         CollectionMismatch: The folder holds a collection of something else.
@@ -124,8 +148,11 @@ async def collect(
     filter_: Filter = "likelihood" if judge is None else "judge"
     _claim(folder, model, everything, size, seed=seed, judge=judge)
     fixed = await _fixed(model, everything, size, plan, folder, told)
-    generated, answers, about = await _generated(model, everything, size, plan, folder, seed, judge, told)
-    return Collection(fixed, generated, tuple(answers), about["theta"], tuple(about["null"]), filter_)
+    aimed = None if aim is None else aim(fixed)
+    generated, answers, about = await _generated(model, everything, size, plan, folder, seed, judge, told, aimed)
+    parts = [np.load(f) for f in sorted(folder.glob("projections-*.npy"))] if aimed is not None else []
+    projections = np.concatenate(parts) if parts else None
+    return Collection(fixed, generated, tuple(answers), about["theta"], tuple(about["null"]), filter_, projections)
 
 
 def _claim(
@@ -149,11 +176,14 @@ def _claim(
     _write(file, json.dumps(key, indent=1))
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, content: str | NDArray[Any]) -> None:
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with part.open("w", encoding="utf-8") as stream:
-            stream.write(text)
+        with part.open("wb") as stream:
+            if isinstance(content, str):
+                stream.write(content.encode("utf-8", "surrogatepass"))
+            else:
+                np.save(stream, content, allow_pickle=False)
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(part, path)
@@ -227,7 +257,7 @@ async def _fixed(
 
 async def _generated(
     model: Any, everything: RoleSet, size: Preset, plan: Sequence[Condition], folder: Path, seed: int,
-    judge: ChatModel | None, told: Callable[[Step], None],
+    judge: ChatModel | None, told: Callable[[Step], None], aim: Aim | None,
 ) -> tuple[Collected, list[Answer], dict[str, Any]]:  # fmt: skip
     questions = questions_of(size, everything)
     shards = list(_shards(plan))
@@ -251,6 +281,10 @@ async def _generated(
                 j, question = places[1][answer.question]
                 _fold(sums, places[0][answer.condition], j, question, x, kept=answer.score == IN_ROLE)
         total = sums.collected() if total is None else merge([total, sums.collected()])
+        if aim is not None:
+            nothing = np.full(model.n_layers + len(aim.beside), np.nan, np.float32)
+            rows = [aim(x) if a.n_tokens >= MIN_TOKENS else nothing for a, x in zip(answers, means, strict=True)]
+            _write(folder / f"projections-{k:04d}.npy", np.stack(rows))
         lines = [json.dumps(asdict(a), ensure_ascii=False, allow_nan=True) for a in answers]
         _write(folder / f"answers-{k:04d}.jsonl", "\n".join(lines) + "\n")
         save_collected(total, folder / f"sums-{k + 1:04d}.safetensors")
