@@ -158,7 +158,8 @@ def offences(source: str, *, may_print: bool = False) -> list[str]:
         banned = called in GLOBAL_RNG or called in {"eval", "exec", "compile"}
         banned |= called == "torch.manual_seed" and id(node) not in sheltered
         banned |= called == "print" and not may_print
-        banned |= called == "torch.load" or (called == "np.load" and "allow_pickle=True" in ast.unparse(node))
+        banned |= called == "torch.load" and "weights_only=True" not in ast.unparse(node)  # then no code is run
+        banned |= called == "np.load" and "allow_pickle=True" in ast.unparse(node)
         banned |= any(k.arg == "allow_pickle" and ast.unparse(k.value) == "True" for k in node.keywords)
         if banned:
             found.append(f"{node.lineno}: {called}")
@@ -174,7 +175,7 @@ def test_nothing_banned_is_used(path):
     "line",
     [
         "np.random.seed(1)", "random.random()", "import pickle", "from pickle import loads", "eval('1')", "exec(x)",
-        "print(1)", "np.load(f, allow_pickle=True)", "torch.load(f)", "def f():\n    import shelve",
+        "print(1)", "np.load(f, allow_pickle=True)", "torch.load(f)", "torch.load(f, weights_only=False)", "def f():\n    import shelve",
         "torch.manual_seed(0)",
     ],
 )  # fmt: skip
