@@ -107,3 +107,82 @@ class TooFewGroups(GaugeError):
 
 class MixedViews(GaugeError):
     """A model's own activations and a reader's, pooled in one number."""
+
+
+class NoRange(GaugeError):
+    """A persona that is not told apart from no persona at the start: "not measurable", and no retention.
+
+    Args:
+        delta0: Pooled D̄₀ − F̄₀.
+        least: What it would have to be.
+        persona: Whose; empty for all together.
+        disposition: Which; empty if the caller knows.
+    """
+
+    def __init__(self, delta0: float, least: float, *, persona: str = "", disposition: str = "") -> None:
+        self.delta0, self.persona, self.disposition = delta0, persona, disposition
+        super().__init__(
+            "not measurable: at the start the persona stands too little above its floor to say what is kept of it",
+            where=" / ".join(part for part in (persona, disposition) if part) or None,
+            found=f"Δ₀ = {delta0:.3g}",
+            expected=f"Δ₀ >= {least:g}",
+            hint="use a stronger rung of the persona, or another disposition",
+        )
+
+
+class TooFewProbesError(GaugeError, ValueError):
+    """Fewer than two probes under pressure, or fewer than two turns of it: no event can be defined."""
+
+
+class ScreeningLeakError(GaugeError):
+    """Items or conversations screened on the data that they are then judged by: the mean falls back by itself."""
+
+
+class OneSidedBattery(GaugeError):
+    """A battery of self-reports without a behaviour, or the reverse: the two come apart."""
+
+
+class ProbeLeak(GaugeError):
+    """A side branch that changed the conversation it left: the run is invalid."""
+
+
+class NoLengthMatch(GaugeError):
+    """No neutral message as long as the pressure it is compared with.
+
+    Args:
+        pressure: Id of the pressure.
+        turn: Turn that no message fits.
+    """
+
+    def __init__(self, pressure: str, turn: int) -> None:
+        self.pressure, self.turn = pressure, turn
+        super().__init__(
+            f"no neutral message is as long as {pressure!r} at turn {turn}",
+            where=f"pressure {pressure!r}, turn {turn}",
+            expected="tokens within ±10 %",
+            hint="add neutral messages of this length",
+        )
+
+
+class IncoherentArm(GaugeError):
+    """An arm in which too many replies fail the coherence gate: a broken model looks sticky or fragile.
+
+    Args:
+        share: Share of failed replies, or of conversations with one.
+        most: What it may be.
+        arm: Which.
+    """
+
+    def __init__(self, share: float, most: float, *, arm: str = "") -> None:
+        self.share, self.arm = share, arm
+        super().__init__(
+            "no verdict on an arm that does not speak coherently",
+            where=arm or None,
+            found=f"{share:.0%} failed",
+            expected=f"at most {most:.0%}",
+            hint="use a weaker rung, or a weaker steering or hold",
+        )
+
+
+class Unmatched(UserWarning):
+    """Conditions that do not start equally strong: strength is confounded with stickiness, so there is no verdict."""

@@ -78,14 +78,28 @@ def bca(columns: ArrayLike, statistic: object, *, seed: int, draws: int = DRAWS,
     without = np.asarray(statistic((rows.sum(axis=0) - rows) / (g - 1)))  # type: ignore[operator]
     without = without[np.isfinite(without)]  # undefined without the only prompt that has any
     away = without.mean() - without if len(without) else np.zeros(1)
+
+    def limit(tail: float) -> float:
+        return bca_limit(value, drawn, away, tail)
+
+    a, b = (1 - level) / 2, 0.05
+    return Bca(value, limit(a), limit(1 - a), limit(b), limit(1 - b), float(drawn.std(ddof=1)), g, note)
+
+
+def bca_limit(value: float, drawn: FloatArray, away: FloatArray, tail: float) -> float:
+    """One end of a bias-corrected and accelerated bootstrap interval.
+
+    Args:
+        value: The statistic of the data.
+        drawn: (B,) its finite draws.
+        away: (G,) how much taking out each cluster lowers it: the mean of the delete-one values, minus each of them.
+        tail: Share of draws that would lie below the limit, were there neither bias nor acceleration.
+
+    Source: Efron 1987.
+    """
     cube, square = float((away**3).sum()), float((away**2).sum())
     acceleration = cube / (6 * square**1.5) if square > 0 else 0.0
     below = ((drawn < value).mean() + (drawn <= value).mean()) / 2
     bias = float(ndtri(np.clip(below, 1 / len(drawn), 1 - 1 / len(drawn))))
-
-    def limit(tail: float) -> float:
-        z = bias + float(ndtri(tail))
-        return float(np.quantile(drawn, float(ndtr(bias + z / (1 - acceleration * z)))))
-
-    a, b = (1 - level) / 2, 0.05
-    return Bca(value, limit(a), limit(1 - a), limit(b), limit(1 - b), float(drawn.std(ddof=1)), g, note)
+    z = bias + float(ndtri(tail))
+    return float(np.quantile(drawn, float(ndtr(bias + z / (1 - acceleration * z)))))
