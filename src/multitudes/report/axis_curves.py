@@ -164,16 +164,12 @@ def layer_panel(
     for level in p.levels:
         spot = _free(level, values, at_x, at_y)
         if spot:
-            parts.append(
-                tag("text", level.name, class_="null-name", x=spot[0], y=spot[1], text_anchor=spot[2])
-            )
+            parts.append(tag("text", level.name, class_="null-name", x=spot[0], y=spot[1], text_anchor=spot[2]))
     words = "; ".join(f"{words} {_form(p, float(v[layer]))}" for _, words, v in lines)
     return picture(parts, W, H, title=p.title, description=f"At layer {layer}: {words}.")
 
 
-def _ground(
-    at_x: Scale, at_y: Scale, y: Range, p: Panel, layer: int, window: Sequence[int], n: int
-) -> list[object]:
+def _ground(at_x: Scale, at_y: Scale, y: Range, p: Panel, layer: int, window: Sequence[int], n: int) -> list[object]:
     out: list[object] = []
     if window:
         left, right = at_x(window[0] - 0.5), at_x(window[-1] + 0.5)
@@ -209,9 +205,7 @@ def _line(tone: str, words: str, v: NDArray[np.float64], at_x: Scale, at_y: Scal
     return join(out)
 
 
-def _free(
-    level: Level, values: NDArray[np.float64], at_x: Scale, at_y: Scale
-) -> tuple[float, float, str] | None:
+def _free(level: Level, values: NDArray[np.float64], at_x: Scale, at_y: Scale) -> tuple[float, float, str] | None:
     """Where the name of a level lies on no line: x, y and anchor; None if nowhere."""
     width, y = 6.0 * len(level.name), at_y(level.value)
     for base in (y - 4, y + 13):

@@ -213,7 +213,9 @@ def noise(axis: Axis) -> str:
         return ""
     most = "at most " if axis.layer in (axis.about.get("noise_is_bound") or ()) else ""
     may = "may" if share <= NOISE_GATE else "may not"
-    return f"{most.capitalize()}{percent(share)} of the spread of roles is noise: the components {may} be interpreted."
+    return (
+        f"{most.capitalize()}{percent(share)} of the spread of roles is noise: the components {may} be interpreted."
+    )
 
 
 def pass_share(axis: Axis) -> float:

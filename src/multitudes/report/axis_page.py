@@ -139,7 +139,9 @@ def _nav() -> Markup:
 
 def _space(axis: Axis, found: Space) -> Markup:
     if not found.roles:
-        return _section("space", "Persona space", tag("p", "This axis holds no roles: it was imported.", class_="empty"))
+        return _section(
+            "space", "Persona space", tag("p", "This axis holds no roles: it was imported.", class_="empty")
+        )
     families = sorted({p.family for p in found.roles})
     options = [tag("option", "all", value="")]
     options += [tag("option", facts.family_name(f), value=f) for f in families]
@@ -201,7 +203,9 @@ def _layers(axis: Axis) -> Markup:
 
 
 def _table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]], *, class_: str = "plain") -> Markup:
-    body = [tag("tr", tag("th", row[0], scope="row"), *(tag("td", c, class_="said") for c in row[1:])) for row in rows]
+    body = [
+        tag("tr", tag("th", row[0], scope="row"), *(tag("td", c, class_="said") for c in row[1:])) for row in rows
+    ]
     return tag("table", tag("caption", caption), _thead(head) if head else None, tag("tbody", *body), class_=class_)
 
 
@@ -220,9 +224,7 @@ def _controls(axis: Axis) -> Markup:
     ]
     cosines = [(words, fixed(at(axis, f"cosine_{k}"))) for k, words in facts.ALTERNATIVES.items()]
     cosines.insert(0, ("the other method", fixed(at(axis, "other_method"))))
-    tau = [
-        (_threshold(k), fixed(number(v)), _near_default(number(v))) for k, v in facts.about(axis, "z_tau").items()
-    ]
+    tau = [(_threshold(k), fixed(number(v)), _near_default(number(v))) for k, v in facts.about(axis, "z_tau").items()]
     tables = [
         _table("Separation of single answers: AUC, chance 0.5", ("along", "AUC", "95 of 100 below", "draws"), auc),
         _table("Prompts without a role: z", ("", "where it was fitted", "in answers"), z),
@@ -244,7 +246,9 @@ def _threshold(name: str) -> str:
 def _near_default(z: float | None) -> str:
     if z is None or not math.isfinite(z):
         return ""
-    return "below the default's mean" if z < 0.995 else "the default's mean" if z < 1.005 else "above the default's mean"
+    return (
+        "below the default's mean" if z < 0.995 else "the default's mean" if z < 1.005 else "above the default's mean"
+    )
 
 
 def _published(axis: Axis) -> Markup:

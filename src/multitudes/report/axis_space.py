@@ -73,9 +73,7 @@ def _labels(roles: Sequence[Place], spots: Mapping[int, Spot], names: Names, wid
     """The two ends of z first, then those who stand apart."""
     order = [i for i, p in enumerate(roles) if i in spots and math.isfinite(p.z)]
     first = [*order[:NAMED], *(i for i in order[-NAMED:] if i not in order[:NAMED])]
-    out: list[object] = [
-        names.place(roles[i].name, spots[i], i, must=True, class_="label strong") for i in first
-    ]
+    out: list[object] = [names.place(roles[i].name, spots[i], i, must=True, class_="label strong") for i in first]
     rest = sorted(set(order) - set(first), key=lambda i: -math.hypot(roles[i].x, roles[i].y))
     more: list[object] = []
     for i in rest:
@@ -148,7 +146,9 @@ def _axis_names(explained: tuple[float, float], box: Box, width: int) -> list[ob
                              text_anchor="end")]  # fmt: skip
     if width == WIDE:
         out.append(
-            tag("text", f"{other} →", class_="axis", x=10, y=top, text_anchor="end", transform=f"rotate(-90 10 {top})")
+            tag(
+                "text", f"{other} →", class_="axis", x=10, y=top, text_anchor="end", transform=f"rotate(-90 10 {top})"
+            )
         )
     else:
         out.append(tag("text", f"↑ {other}", class_="axis halo-text", x=left + 6, y=top + 14))
@@ -192,9 +192,7 @@ def _strips(
     ticks = [v for v in nice_range(low, high, ticks=7 if wide else 4).ticks if low - pad <= v <= high + pad]
     for v in ticks:
         back.append(tag("text", two(v), class_="tick", x=at(v), y=y + 16, text_anchor="middle"))
-    back.append(
-        tag("text", "z, towards the Assistant →", class_="axis", x=right, y=y + 34, text_anchor="end")
-    )
+    back.append(tag("text", "z, towards the Assistant →", class_="axis", x=right, y=y + 34, text_anchor="end"))
     words = f"{counted(len(all_z), 'role')} in {counted(len(rows), 'family', 'families')}, from z = {two(low)} up."
     return _walkable(
         picture([*back, *parts], width, math.ceil(y + 42), title="Who is near the Assistant", description=words)

@@ -15,6 +15,7 @@ GAUGES = {
     "coverage": "Space that is covered, and obedience",
     "variance": "Person or noise",
     "diversity": "Variety of words",
+    "fluency": "Still language",
 }
 STOPS = {
     "max_turns": "all turns held",

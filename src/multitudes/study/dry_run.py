@@ -18,6 +18,7 @@ from multitudes.study.spec import StudySpec
 
 # Tokens per second of the embedded model on two cores, from benchmarks/engine.py; other engines are not guessed.
 WITH_LOG_PROBABILITIES = ("smollm2", "hf:", "gguf:", "fake:table", "fake:tiny")
+BEFORE_THE_MODEL = {"temperature": 1, "cap": 1, "hold": 1, "steer": 2}  # parts of a name between kind and model
 EMBEDDED_PREFILL_TPS, EMBEDDED_DECODE_TPS = 450.0, 200.0
 
 
@@ -51,7 +52,7 @@ def describe(spec: StudySpec, *, base: Path, folder: Path) -> Iterator[str]:
     yield f"model calls: {cost.calls}, before redraws (each guard rejection costs one more)"
     yield f"tokens in: {cost.prompt_tokens:,}; {cost.new_prompt_tokens:,} new to an engine that reuses prefixes"
     yield f"tokens out: at most {cost.completion_tokens:,}"
-    if spec.models.simulator == "smollm2":
+    if _inner(spec.models.simulator) == "smollm2":
         seconds = cost.new_prompt_tokens / EMBEDDED_PREFILL_TPS + cost.completion_tokens / EMBEDDED_DECODE_TPS
         yield f"time: about {seconds:,.0f} s on two cores for the embedded model, without the gauges"
     else:
@@ -67,9 +68,9 @@ def describe(spec: StudySpec, *, base: Path, folder: Path) -> Iterator[str]:
 def _inner(name: str) -> str:
     """The model that a wrapper asks."""
     kind, _, rest = name.partition(":")
-    if kind in WRAPPERS:
-        return _inner(rest.partition(":")[2] if kind == "temperature" else rest)
-    return name
+    for _ in range(BEFORE_THE_MODEL.get(kind, 0)):
+        rest = rest.partition(":")[2]
+    return _inner(rest) if kind in WRAPPERS or kind in BEFORE_THE_MODEL else name
 
 
 def _stand_ins(context: str, dimensions: object, n: int, seed: int) -> Population:

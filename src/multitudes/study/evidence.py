@@ -47,7 +47,7 @@ async def likelihoods(
     """Log-likelihood of every line of every person under each candidate, given all that was said before it.
 
     Yields one ``Evidence`` per conversation whose person is known; its ``record`` is ``{"listener", "candidates",
-    "true", "turns": [own turn…], "logp": [[nats per candidate]…]}``.
+    "true", "turns": [own turn…], "logp": [[nats per candidate]…], "tokens": [of each line…]}``.
     """
     todo = [
         c for c in conversations
@@ -75,7 +75,9 @@ async def likelihoods(
         for c, record in zip(part, records, strict=True):
             lines = [[next(found) for _ in record["candidates"]] for _ in record["turns"]]
             usage = sum((s.usage for line in lines for s in line), Usage())
-            yield Evidence(c.id, {**record, "logp": [[s.total for s in line] for line in lines]}, usage)
+            tokens = [len(line[record["true"]].token_logp) for line in lines]
+            logp = [[s.total for s in line] for line in lines]
+            yield Evidence(c.id, {**record, "logp": logp, "tokens": tokens}, usage)
 
 
 async def collect_likelihoods(

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.core.errors import GaugeError
+from multitudes.core.errors import GaugeError, MixedEngines
 from multitudes.core.records import Answer, Conversation, Population, Questionnaire, Reading, Score
 from multitudes.measure.coverage_reading import coverage_reading
 from multitudes.measure.diversity.reading import diversity_reading
+from multitudes.measure.fluency import fluency_reading
 from multitudes.measure.leak import leak_reading
 from multitudes.measure.listener_reading import listener_reading
 from multitudes.measure.variance.panel import ArmAnswers, panel_reading
@@ -133,8 +134,6 @@ def _listener(m: Material) -> Reading:
     if not rows:
         raise GaugeError("no listener evidence: the engine has no log-probabilities, or nothing was said")
     if len(names) > 1:
-        from multitudes.core.errors import MixedEngines
-
         raise MixedEngines("log-likelihoods of two engines in one run", found=", ".join(sorted(names)))
     if len({len(r) for r in rows}) > 1:
         raise GaugeError("the number of candidates differs between lines", expected="one number for all")
@@ -276,12 +275,36 @@ def _diversity(m: Material) -> Reading:
     return diversity_reading(bags, embeddings=embeddings, encoder_name=m.encoder if embeddings else "", seed=m.seed)
 
 
+def _fluency(m: Material) -> Reading:
+    """Lines as the listener finds them, under the person who said them."""
+    nats: list[float] = []
+    tokens: list[int] = []
+    texts: list[str] = []
+    people: list[str] = []
+    names: set[str] = set()
+    for c in m.conversations:
+        found = (m.likelihoods or {}).get(c.id)
+        if found is None or c.persona_id is None or "tokens" not in found:
+            continue
+        names.add(found["listener"])
+        own = c.user_texts
+        for turn, line, n in zip(found["turns"], found["logp"], found["tokens"], strict=True):
+            nats.append(line[found["true"]])
+            tokens.append(n)
+            texts.append(own[turn - 1])
+            people.append(c.persona_id)
+    if len(names) > 1:
+        raise MixedEngines("log-likelihoods of two engines in one run", found=", ".join(sorted(names)))
+    return fluency_reading(nats, tokens, texts, persona=people, listener="".join(names), seed=m.seed)
+
+
 _GAUGES: dict[str, Callable[[Material], Reading]] = {
     "leak": _leak,
     "listener": _listener,
     "coverage": _coverage,
     "variance": _variance,
     "diversity": _diversity,
+    "fluency": _fluency,
 }
 
 

@@ -27,7 +27,7 @@ from multitudes.simulate.conversation import ProbeSpec
 from multitudes.simulate.guards import GUARDS
 
 PLACING = ("template", "sobol", "sobol-or-template")  # generators that need dimensions
-GAUGES = ("leak", "listener", "coverage", "variance", "diversity")
+GAUGES = ("leak", "listener", "coverage", "variance", "diversity", "fluency")
 
 
 def _plain_id(value: Any) -> Any:
@@ -163,8 +163,8 @@ class SurveySpec(Frozen):
 class MeasureSpec(Frozen):
     """What is measured."""
 
-    gauges: tuple[Literal["leak", "listener", "coverage", "variance", "diversity"], ...] = Field(
-        ("leak", "listener", "coverage", "variance", "diversity"), description="Gauges to read."
+    gauges: tuple[Literal["leak", "listener", "coverage", "variance", "diversity", "fluency"], ...] = Field(
+        GAUGES, description="Gauges to read."
     )
     candidates: Whole = Field(4, ge=2, le=64, description="People a listener chooses among, the true one included.")
 
