@@ -59,9 +59,7 @@ def main() -> None:
     print(f"fit: {took.wall:.0f} s, {took.cpu:.0f} CPU-s; peak memory {peak_rss_mib():.0f} MiB")
     print(f"kept on the disk: {kept / 2**20:.1f} MiB at most; every answer stored: {answers * each / 2**20:.1f} MiB")
     share = ours_70b / stored_70b
-    print(
-        f"full protocol, 80 blocks of 8,192 (arithmetic): {ours_70b / 1e9:.1f} of {stored_70b / 1e9:.0f} GB, {share:.1%}"
-    )
+    print(f"full protocol, 80 blocks of 8,192: {ours_70b / 1e9:.1f} of {stored_70b / 1e9:.0f} GB, {share:.1%}")
     pc1 = float(axis.curves["pc1_cosine"][axis.layer])
     print(f"split-half cosine at layer {axis.layer}: {split:.3f}; cos(axis, PC1) {pc1:.2f}")
     print(

@@ -19,7 +19,7 @@ from multitudes.axis.components import cosine
 from multitudes.axis.conditions import conditions_of, default_arms, messages_of
 from multitudes.axis.controls import UNFILTERED
 from multitudes.axis.errors import NoAxis, TooFewRoles
-from multitudes.axis.fit import AxisFit, analysis_layer, fit_axis, kept_roles
+from multitudes.axis.fit import MIN_FAMILIES, AxisFit, analysis_layer, fit_axis, kept_roles
 from multitudes.axis.nulls import Kind, random_directions
 from multitudes.axis.presets import Preset, questions_of
 from multitudes.axis.roles import RoleSet
@@ -50,7 +50,7 @@ async def find_axis(
     """
 
     def aim(fixed: Collected) -> Aim:
-        fit = fit_axis(fixed, seed=seed, min_count=size.min_count)
+        fit = fit_axis(fixed, seed=seed, min_count=size.min_count, min_families=families_needed(fixed))
         layer = analysis_layer(model.n_layers)
         return Aim(fit.unit, np.concatenate(list(_random(fit, layer, seed).values())), layer)
 
@@ -76,9 +76,10 @@ async def build_axis(model: Any, everything: RoleSet, size: Preset, done: Collec
             above those of the roles.
     """
     source = done.fixed if size.method == "fixed_text" else done.generated
-    fit = fit_axis(source, seed=seed, min_count=size.min_count)
+    fit = fit_axis(source, seed=seed, min_count=size.min_count, min_families=families_needed(source))
     layer, window = analysis_layer(model.n_layers), cap_window(model.n_layers)
-    kept, dropped = kept_roles(done.generated, min_count=size.min_count)
+    needed = families_needed(done.generated)
+    kept, dropped = kept_roles(done.generated, min_count=size.min_count, min_families=needed)
     scale = z_scale(done.generated, fit.unit, kept=kept)
     check_sign(scale, layers=sorted({layer, *window}))
     drawn = _random(fit, layer, seed)
@@ -145,6 +146,11 @@ async def projections(
     return scored, out, extra
 
 
+def families_needed(c: Collected) -> int:
+    """Families that must be left: three, or as many as the set has at all (a file of roles need not name any)."""
+    return min(MIN_FAMILIES, len(set(c.families)))
+
+
 def thresholds(answers: Sequence[Answer], p: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
     """(L,) weighted quantiles of response-mean projections: every condition weighs the same.
 
@@ -177,7 +183,7 @@ def _curves(fit: AxisFit, done: Collection, scale: Any, default: NDArray[Any], r
     pseudo = np.median(fit.pseudo_cosine, axis=0)
     other = done.generated if fit.method == "fixed_text" else done.fixed
     try:
-        across = cosine(fit.axis, fit_axis(other, seed=0, min_count=1, halves=1).axis)
+        across = cosine(fit.axis, fit_axis(other, seed=0, min_count=1, halves=1, min_families=1).axis)
     except (TooFewRoles, NoAxis):
         across = np.full(len(fit.length), np.nan)
     out = {

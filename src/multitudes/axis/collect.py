@@ -155,6 +155,15 @@ async def collect(
     return Collection(fixed, generated, tuple(answers), about["theta"], tuple(about["null"]), filter_, projections)
 
 
+async def collect_fixed(
+    model: Any, everything: RoleSet, size: Preset, folder: Path, *, watch: Callable[[Step], None] | None = None
+) -> Collected:
+    """The fixed-text pass alone: enough for a direction, not for its scale. Arguments as for ``collect``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    plan = conditions_of(model, everything, size)
+    return await _fixed(model, everything, size, plan, folder, watch or (lambda _step: None))
+
+
 def _claim(
     folder: Path, model: Any, everything: RoleSet, size: Preset, *, seed: int, judge: ChatModel | None
 ) -> None:
