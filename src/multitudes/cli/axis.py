@@ -33,7 +33,6 @@ def fit(
     """
     with ending():
         from multitudes.api import fit_axis as fit_now
-        from multitudes.axis.build import warnings_of
         from multitudes.report.axis_page import axis_lines, write_axis_page
 
         folder = out or Path("axes") / f"{_slug(model)}-{preset}"
@@ -48,8 +47,6 @@ def fit(
         page = write_axis_page(axis, folder / "axis.html")
         for line in axis_lines(axis):
             console.print(line, markup=False)
-        for line in warnings_of(axis):
-            console.print(f"note: {line}", markup=False)
         console.print(f"axis: {folder}; page: {page}; {time.perf_counter() - start:.0f} s", markup=False)
 
 
@@ -62,7 +59,6 @@ def show(
     """Print an axis and draw its persona space and its curves by layer."""
     with ending():
         from multitudes.axis.artifact import load_axis
-        from multitudes.axis.build import warnings_of
         from multitudes.report.axis_page import axis_lines, write_axis_page
 
         axis = load_axis(folder)
@@ -72,7 +68,7 @@ def show(
                 {"layer": axis.layer, "window": list(axis.window), "curves": curves, "about": dict(axis.about)}
             )
             return
-        for line in (*axis_lines(axis), *(f"note: {w}" for w in warnings_of(axis))):
+        for line in axis_lines(axis):
             console.print(line, markup=False)
         if page:
             console.print(f"page: {write_axis_page(axis, folder / 'axis.html')}", markup=False)
