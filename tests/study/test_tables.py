@@ -5,7 +5,9 @@ import json
 import random
 
 import pytest
+from typer.testing import CliRunner
 
+from multitudes.cli.main import app
 from multitudes.core.errors import ConfigError, DataFormatError
 from multitudes.personas.questionnaires import load_questionnaire
 from multitudes.study.human import read_human, stored_human
@@ -157,3 +159,40 @@ def test_people_who_answered_more_items_are_compared_on_the_panels(tmp_path):
         for k, rows in enumerate((own, own + more))
     ]  # fmt: skip
     assert questions[0] == questions[1]
+
+
+def test_refusals_and_the_ends_of_the_scale_are_named_on_the_command_line(tmp_path):
+    rows = panel()
+    for r in rows:
+        if r["worker"] in ("persona0", "persona1") and r["question"] in ("q1", "q2", "q3"):
+            r["answer"] = "Rather not"
+    path = write(tmp_path / "a.csv", rows)
+    args = ["measure", str(path), "--with", "variance", "--column", "persona=worker"]
+    unnamed = CliRunner().invoke(app, args)
+    assert unnamed.exit_code == 2
+    assert "numbers and words" in unnamed.output
+    done = CliRunner().invoke(app, [*args, "--refusal", "rather not", "--scale", "1,7", "--json"])
+    verdict = json.loads(done.stdout)[0]["tables"]["verdict"]
+    assert set(verdict["ways"]) == {"observed", "minimum", "maximum", "nearer_extreme", "item_mean"}
+    assert any("persona 12 of 480" in x and "scale from 1 to 7" in x for x in verdict["lines"])
+    shown = CliRunner().invoke(app, [*args, "--refusal", "rather not"])
+    assert "the extremes of the answers: nobody gave its ends" in shown.output
+    assert "ways to take them" in shown.output
+    for wrong, why in (("2,5", "off the scale"), ("5", "not a scale"), ("a,b", "not a scale"), ("5,5", "off the")):
+        bad = CliRunner().invoke(app, [*args, "--refusal", "rather not", "--scale", wrong])
+        assert bad.exit_code == 2
+        assert why in bad.output
+
+
+def test_steps_of_a_named_scale_are_all_its_whole_numbers(tmp_path):
+    """People who never said 3 are two steps from 2 to 4, not one."""
+    rows = [{**r, "answer": {1: 1, 2: 2, 3: 2, 4: 4, 5: 5}[r["answer"]]} for r in panel()]
+    path = write(tmp_path / "a.csv", rows)
+    own = [r for r in rows if r["arm"] == "persona"]
+    people = write(tmp_path / "people.csv", [{**r, "answer": {2: 4}.get(r["answer"], r["answer"])} for r in own])
+
+    def w1(scale):
+        found = measure_table(path, columns={"persona": "worker"}, human=people, scale=scale)
+        return scores(found)["people_w1"].value
+
+    assert 1.6 * w1(None) < w1((1, 5)) < 2 * w1(None)  # some of the distance is noise of small numbers, of one step

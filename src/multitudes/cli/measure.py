@@ -39,6 +39,10 @@ def measure(
     human: Annotated[Path | None, typer.Option(help="Tables: people's own answers to the same items.")] = None,
     placebo_waived: Annotated[str, typer.Option(help="Tables: why there are no placebo arms.")] = "",
     temperature: Annotated[float, typer.Option(help="Tables: at which the runs were sampled.")] = 1.0,
+    scale: Annotated[str | None, typer.Option(help="Tables: ends of the answers' scale, such as 1,5.")] = None,
+    refusal: Annotated[
+        list[str] | None, typer.Option(help="Tables: an answer that means 'I will not say'; may be repeated.")
+    ] = None,
     quotes: Annotated[int, typer.Option(help="Leaking lines to quote.")] = 3,
 ) -> None:
     """Read gauges on transcripts that nobody here wrote."""
@@ -75,7 +79,7 @@ def measure(
             measured = measure_table(
                 file, names, columns=_mapping(column or []), human=human, placebo_waived=placebo_waived,
                 temperature=temperature, encoder=None if encoder == "none" else load_encoder(encoder),
-                skip_invalid=skip_invalid, seed=seed,
+                skip_invalid=skip_invalid, seed=seed, scale=_ends(scale), refusals=refusal or (),
             )  # fmt: skip
             if as_json:
                 print_json([r.model_dump(mode="json") for r in measured.readings])
@@ -125,3 +129,13 @@ def _mapping(columns: list[str]) -> dict[str, str]:
         if not (role and sign and name):
             raise ConfigError("not a column", where="--column", found=repr(whole), expected="ROLE=COLUMN")
     return {role.strip(): name.strip() for role, _, name in pairs}
+
+
+def _ends(scale: str | None) -> tuple[float, float] | None:
+    if scale is None:
+        return None
+    try:
+        low, high = (float(x) for x in scale.split(","))
+    except ValueError as error:
+        raise ConfigError("not a scale", where="--scale", found=repr(scale), expected="LOW,HIGH") from error
+    return low, high

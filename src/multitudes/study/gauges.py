@@ -18,7 +18,8 @@ from multitudes.measure.diversity.reading import diversity_reading
 from multitudes.measure.fluency import fluency_reading
 from multitudes.measure.leak import leak_reading
 from multitudes.measure.listener_reading import listener_reading
-from multitudes.measure.variance.panel import ArmAnswers, panel_reading
+from multitudes.measure.variance.answers import ArmAnswers
+from multitudes.measure.variance.panel import panel_reading
 from multitudes.measure.variance.text import text_variance_scores
 from multitudes.measure.variance.wording import Worded
 from multitudes.personas.placebo import ARMS
@@ -220,6 +221,11 @@ def _arm_answers(answers: Sequence[Answer], m: Material) -> ArmAnswers:
         run_variance=np.array([math.nan if a.variance is None else a.variance for a in answers]) if exact else None,
         worded=_worded(answers, m.questionnaire),
         attributes={name: np.array([facts[a.persona_id][name] for a in answers]) for name in sorted(known)},
+        ends=(0.0, 1.0),
+        options=m.questionnaire.labels if m.questionnaire is not None else (),
+        mass=np.array([math.nan if a.label_mass is None else a.label_mass for a in answers]) if exact else None,
+        # What a server lost is no refusal; what the simulator said and nobody could read is one.
+        lost=np.array([a.fault is not None and a.fault.kind != "simulator" for a in answers]),
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from multitudes.core.errors import DataFormatError, did_you_mean
 from multitudes.core.records import Questionnaire
-from multitudes.measure.variance.panel import ArmAnswers
+from multitudes.measure.variance.answers import ArmAnswers
 from multitudes.simulate.answers import answers_of
 from multitudes.simulate.survey import keyed
 from multitudes.simulate.tables import read_table
@@ -76,6 +76,7 @@ def stored_human(rows: Any) -> ArmAnswers | None:
         run=None if rows["run"] is None else np.array(rows["run"]),
         probs=np.array([[np.nan] * k if c is None else _one_hot(c, k) for c in rows["label"]]),
         attributes={name: np.array(values) for name, values in rows["attributes"].items()},
+        ends=(0.0, 1.0),
     )
 
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from multitudes.core.errors import ConfigError, DataFormatError, did_you_mean
 from multitudes.core.records import Reading
 from multitudes.measure.diversity.reading import diversity_reading
-from multitudes.measure.variance.panel import PLACEBOS, ArmAnswers, panel_reading
+from multitudes.measure.variance.answers import ArmAnswers
+from multitudes.measure.variance.panel import PLACEBOS, panel_reading
 from multitudes.measure.variance.wording import Worded
 from multitudes.models.encode import Encoder
 from multitudes.simulate.answers import Answers, answers_of
@@ -40,6 +41,8 @@ def measure_table(
     human: str | Path | None = None,
     placebo_waived: str = "",
     temperature: float = 1.0,
+    scale: tuple[float, float] | None = None,
+    refusals: Sequence[str] = (),
     encoder: Encoder | None = None,
     skip_invalid: bool = False,
     seed: int = 0,
@@ -53,6 +56,9 @@ def measure_table(
         human: A file of people's own answers to the same items, read in the same way.
         placebo_waived: Why the file has no placebo arms; printed with the verdict.
         temperature: At which the runs were sampled, where no column says.
+        scale: Lowest and highest number an answer may be; needed only where answers were refused, else the extremes
+            of the answers stand for it.
+        refusals: Answers that mean "I will not say", compared without case.
         encoder: For the spread of texts.
         skip_invalid: Leave out unreadable rows, counted.
         seed: Seed of intervals and permutations.
@@ -61,7 +67,7 @@ def measure_table(
     all answers are of the personas under test.
 
     Raises:
-        ConfigError: A gauge that tables do not have, or a file that cannot be read.
+        ConfigError: A gauge that tables do not have, a file that cannot be read, or numbers that are off the scale.
     """
     for name in gauges:
         if name not in GAUGES:
@@ -84,16 +90,16 @@ def measure_table(
                 diversity_reading(bags, encoder=encode, encoder_name=encoder.name if encoder else "", seed=seed)
             )
             continue
-        answers = answers_of(table)
+        answers = answers_of(table, refusals=refusals)
         notes += answers.notes
         theirs = None
         if human is not None:
             people_table = read_table(human, columns, require=need, skip_invalid=skip_invalid)
             notes += [f"people: {n}" for n in people_table.warnings]
-            theirs = answers_of(people_table, kind=answers.kind)
-        steps = _steps(answers, theirs)
-        arms = _arms(table, answers, steps)
-        people = None if theirs is None else _people(people_table, theirs, answers.labels, steps)
+            theirs = answers_of(people_table, refusals=refusals, kind=answers.kind)
+        steps = _steps(answers, theirs, scale)
+        arms = _arms(table, answers, steps, scale)
+        people = None if theirs is None else _people(people_table, theirs, answers.labels, steps, scale)
         readings.append(
             panel_reading(arms, waiver=placebo_waived, human=people, temperature=_temperature(table, temperature),
                           seed=seed)
@@ -108,15 +114,30 @@ def _temperature(table: Table, given: float) -> float:
     return min(known) if known else given
 
 
-def _steps(answers: Answers, people: Answers | None) -> FloatArray | None:
-    """Values that anybody on either side used, so that one place means one answer; None for a measure."""
+def _steps(answers: Answers, people: Answers | None, scale: tuple[float, float] | None) -> FloatArray | None:
+    """Values that anybody on either side used, so that one place means one answer; None for a measure.
+
+    With a scale whose ends and answers are whole numbers, all whole numbers of the scale.
+    """
     sides = [side.y for side in (answers, people) if side is not None and side.y is not None]
     used = np.concatenate(sides) if sides else np.zeros(0)
     steps = np.unique(used[~np.isnan(used)])
+    if scale is not None and len(steps):
+        low, high = scale
+        if not low < high or steps[0] < low or steps[-1] > high:
+            raise ConfigError(
+                "answers are off the scale", where="scale", found=f"{low:g} to {high:g}",
+                expected=f"a scale that holds {steps[0]:g} to {steps[-1]:g}",
+            )  # fmt: skip
+        steps = np.unique([*steps, low, high])
+        if (steps == np.round(steps)).all() and high - low < MAX_STEPS:
+            steps = np.arange(low, high + 1)
     return steps if 0 < len(steps) <= MAX_STEPS else None
 
 
-def _arms(table: Table, answers: Answers, steps: FloatArray | None) -> dict[str, ArmAnswers]:
+def _arms(
+    table: Table, answers: Answers, steps: FloatArray | None, scale: tuple[float, float] | None
+) -> dict[str, ArmAnswers]:
     y, probs = _values(answers, answers.labels, steps)
     arm = np.full(table.n, "persona") if answers.arm is None else np.where(answers.arm == "", "persona", answers.arm)
     for name in np.unique(arm.astype(str)):
@@ -135,14 +156,17 @@ def _arms(table: Table, answers: Answers, steps: FloatArray | None) -> dict[str,
         str(name): ArmAnswers(
             score=y[rows], persona=answers.persona[rows].astype(str), item=answers.item[rows].astype(str),
             run=None if run is None else run[rows], probs=None if probs is None else probs[rows],
-            ordered=answers.kind == "numeric", worded=_worded(answers, y, rows),
+            ordered=answers.kind == "numeric", worded=_worded(answers, y, rows), ends=scale, options=answers.labels,
         )
         for name in ("persona", *PLACEBOS)
         if (rows := arm == name).any()
     }  # fmt: skip
 
 
-def _people(table: Table, answers: Answers, labels: tuple[str, ...], steps: FloatArray | None) -> ArmAnswers:
+def _people(
+    table: Table, answers: Answers, labels: tuple[str, ...], steps: FloatArray | None,
+    scale: tuple[float, float] | None,
+) -> ArmAnswers:  # fmt: skip
     strange = [label for label in answers.labels if label not in labels]
     if strange:
         raise DataFormatError(
@@ -150,7 +174,9 @@ def _people(table: Table, answers: Answers, labels: tuple[str, ...], steps: Floa
             found=", ".join(repr(x) for x in strange[:5]), expected=", ".join(labels),
         )  # fmt: skip
     y, probs = _values(answers, labels, steps)
-    return ArmAnswers(y, answers.persona.astype(str), answers.item.astype(str), _runs(answers), probs)
+    return ArmAnswers(
+        y, answers.persona.astype(str), answers.item.astype(str), _runs(answers), probs, ends=scale, options=labels
+    )
 
 
 def _values(answers: Answers, labels: tuple[str, ...], steps: FloatArray | None) -> tuple[Any, FloatArray | None]:
