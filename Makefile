@@ -25,7 +25,8 @@ check: .venv/.test
 
 bench: .venv/.test
 	@$(BIN)/multitudes models fetch smollm2
-	@for b in import_time orchestration convert study_time engine variance_speed diversity_speed axis_fit axis_overhead; do $(BIN)/python benchmarks/$$b.py || exit 1; done
+	@for b in import_time orchestration convert study_time engine variance_speed diversity_speed exact_vs_counted axis_fit \
+		axis_overhead; do $(BIN)/python benchmarks/$$b.py || exit 1; done
 
 .venv/.study: pyproject.toml constraints.txt | .venv
 	$(INSTALL) --editable '.[all]'

@@ -29,3 +29,13 @@ def test_the_scale_of_texts_comes_with_time_memory_and_the_bounds_of_what_is_est
     assert figures["sketch_relative_se"] == 0.00813  # 1.04 / 2^7
     assert 0 < figures["pairs_bernstein"]
     assert abs(figures["pairs_hoeffding"] - (3.6889 / 400) ** 0.5) < 1e-4  # √(ln(2/.05) / 2M)
+
+
+@pytest.mark.weights
+@pytest.mark.slow
+def test_probabilities_and_counts_of_the_embedded_model_agree_and_do_not_where_sampling_is_sharper():
+    small = ("--people", 4, "--items", 2, "--runs", 25)
+    found = last_line("exact_vs_counted", *small)
+    assert found["holds"] is True
+    assert found["figures"]["pir_exact"] > 0.1  # there is something to agree on
+    assert last_line("exact_vs_counted", *small, "--temperature", 0.5)["holds"] is False
