@@ -105,7 +105,14 @@ def make_readings(text: str) -> tuple[Reading, ...]:
                     Score(gauge="coverage", name="adherence.a", value=math.nan, note=text),
                     Score(gauge="coverage", name="gain", value=None, note=text)),
         ),
-        Reading(gauge="diversity", scores=(Score(gauge="diversity", name="ead_within", value=0.7),)),
+        Reading(
+            gauge="diversity", scores=(Score(gauge="diversity", name="ead_within", value=0.7),),
+            tables={"alike": [
+                {"where": "across", "rouge_l": 0.8, "sides": [
+                    {"text": f"one {text}", "source": "p0", "place": 0, "conversation": "c0", "turn": 0},
+                    {"text": f"two {text}", "source": f"? {text}", "place": 1, "conversation": "nowhere", "turn": 1},
+                ]}]},
+        ),
         Reading(
             gauge="leak", quotes=(Quote(gauge="leak", text=text, why=text, conversation_id="c0", turn=0),
                                   Quote(gauge="leak", text=text, why=text, conversation_id="nowhere", turn=3)),

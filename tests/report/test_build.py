@@ -205,6 +205,18 @@ def test_quotes_lead_to_the_turn_they_were_said_in() -> None:
     assert page.data["talks"][talk]["turns"][turn]["who"] == "user"
 
 
+def test_the_most_alike_lines_stand_side_by_side_with_who_said_them() -> None:
+    text = build_report(make_run("plain"))
+    part = text[text.index('id="alike"') : text.index('id="transcripts"')]
+    assert "<b>80%</b> in common, between people" in part
+    assert part.index("one plain") < part.index("plain 0") < part.index("two plain") < part.index("? plain")
+    assert part.count("read on") == 1  # one of the two conversations is not there any more
+    assert re.search(r'href="#talk-0-0"', part)
+    bare = build_report(make_run(readings=()))
+    assert "#alike" not in bare
+    assert 'id="alike"' not in bare
+
+
 def test_long_runs_keep_their_ticks_apart() -> None:
     points = tuple(Point(x=x, value=x / 300, low=None, high=None, n=3) for x in range(1, 301))
     curve = Curve(gauge="leak", name="rate_by_turn", x_label="own turn", points=points, null=0.0)

@@ -119,6 +119,7 @@ def _context(run: RunData) -> dict[str, Any]:
         "unfinished": sections.unfinished(run),
         "scenarios": [s.model_dump() for s in run.spec.scenarios],
         "quotes": sections.quotes(run),
+        "alike": sections.alike(run),
         "leak_missing": figures.why_missing(_reading(run, "leak")),
         "n_talks": len(run.conversations),
         "n_redrawn": sum(any(t.rejected for t in c.turns) for c in run.conversations),

@@ -248,8 +248,14 @@ def diversity(reading: Reading | None) -> Figure:
     named = (
         ("ead", "distinct n-grams, size-adjusted (EAD)"),
         ("distinct", "distinct n-grams"),
+        ("ngram_diversity", "distinct n-grams of all lines in a row"),
         ("compression", "compressibility (lower is more varied)"),
+        ("rouge_l", "words shared in order (ROUGE-L; lower is more varied)"),
+        ("self_repetition", "repeated phrases (lower is more varied)"),
         ("cosine", "distance of embeddings"),
+        ("chamfer", "distance to the nearest other line"),
+        ("remote_clique", "distance with each line’s to itself"),
+        ("vendi_1", "effective number of lines (Vendi)"),
     )
     lines: list[Markup] = []
     for name, called in named:

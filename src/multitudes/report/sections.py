@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from multitudes.core.records import Answer, Conversation, Fault, Reading, Turn
-from multitudes.report.words import GAUGES, STOPS, counted, duration, interval, number, shown
+from multitudes.report.words import GAUGES, STOPS, counted, duration, interval, number, percent, shown
 from multitudes.study.data import RunData
 from multitudes.study.summary import ShownUsage
 
@@ -196,6 +196,29 @@ def quotes(run: RunData) -> list[dict[str, Any]]:
         link = None if k is None else f"#talk-{k}-{q.turn}"
         out.append({"text": q.text, "why": q.why, "who": who, "where": [*place, f"turn {q.turn + 1}"], "link": link})
     return out
+
+
+def alike(run: RunData) -> list[dict[str, Any]]:
+    """The most alike pairs of lines, side by side, with who said them and the place to read on."""
+    names = distinct_names(run)
+    talks = ordered(run)
+    index = {c.id: k for k, c in enumerate(talks)}
+
+    def side(row: Mapping[str, Any]) -> dict[str, Any]:
+        k = index.get(row.get("conversation", ""))
+        c = None if k is None else talks[k]
+        who = names.get(row["source"], row["source"])
+        place = [] if c is None else [*([c.scenario_id] if c.scenario_id else []), f"run {c.replicate + 1}"]
+        turn = [] if c is None else [f"turn {row['turn'] + 1}"]
+        link = None if k is None else f"#talk-{k}-{row['turn']}"
+        return {"text": row["text"], "who": who, "where": [*place, *turn], "link": link}
+
+    rows = [row for r in run.readings for row in r.tables.get("alike") or ()]
+    return [
+        {"where": "between people" if row["where"] == "across" else "within one person",
+         "common": percent(row["rouge_l"]), "sides": [side(s) for s in row["sides"]]}
+        for row in rows
+    ]  # fmt: skip
 
 
 def faults(run: RunData) -> dict[str, Any]:

@@ -262,10 +262,12 @@ def _conversation_vectors(m: Material) -> tuple[Any, Any, Any, Any] | None:
 def _diversity(m: Material) -> Reading:
     """A bag is what one person said in all their conversations, in the order of the plan."""
     bags: dict[str, list[str]] = defaultdict(list)
+    places: dict[str, list[tuple[str, int]]] = defaultdict(list)
     order = sorted(m.conversations, key=lambda c: (c.scenario_id or "", c.replicate, c.id))
     for c in order:
         if c.complete:
             bags[c.cluster] += c.user_texts
+            places[c.cluster] += [(c.id, i) for i, t in enumerate(c.turns) if t.speaker == "user"]
     if not bags:
         raise GaugeError("nothing was said")
     vectors = m.vectors or {}
@@ -278,7 +280,13 @@ def _diversity(m: Material) -> Reading:
         if full and all(t.strip() for texts in bags.values() for t in texts)
         else None
     )
-    return diversity_reading(bags, embeddings=embeddings, encoder_name=m.encoder if embeddings else "", seed=m.seed)
+    found = diversity_reading(
+        bags, embeddings=embeddings, encoder_name=m.encoder if embeddings else "", quick=m.quick, seed=m.seed
+    )
+    for row in found.tables.get("alike", ()):
+        for side in row["sides"]:
+            side["conversation"], side["turn"] = places[side["source"]][side["place"]]
+    return found
 
 
 def _fluency(m: Material) -> Reading:

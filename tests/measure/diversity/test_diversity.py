@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import lzma
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -23,7 +24,9 @@ from multitudes.measure.diversity.lexical import (
     ngram_counts,
     tokenise,
 )
+from multitudes.measure.diversity.overlap import ngram_diversity, rouge_l, self_repetition
 from multitudes.measure.diversity.reading import diversity_reading
+from multitudes.measure.diversity.spread import chamfer, remote_clique, vendi
 from multitudes.measure.jackknife import jackknife
 
 
@@ -232,13 +235,80 @@ def test_reading_states_everything_and_survives_json():
         assert s.estimator
         assert s.unscored == 1
         assert bool(s.interval) == (s.low is not None)
-        assert "size-sensitive" in s.note
-        assert s.low < s.value < s.high or s.name.startswith(("ead_4", "ead_5"))
+        assert "size-sensitive" in s.note or s.name.startswith("rouge_l")
+        assert s.low < s.value < s.high or s.name.startswith(("ead_4", "ead_5", "self_repetition"))
     assert "V = 50257" in scores["ead_within"].estimator
     assert "1 texts beyond" in scores["ead_across"].note
     assert reading.tables["sizes"]["tokens"] == 39 * 40 + 2
     assert Reading.model_validate_json(reading.model_dump_json()) == reading
     assert "ead_v1000_within" in by_name(diversity_reading(texts, vocabulary=1000))
+
+
+def test_every_score_equals_its_definition_within_and_across():
+    """The reading against the functions of the methods, and its jackknife against leaving out groups by hand."""
+    rng = np.random.default_rng(20)
+    texts, vectors = population(rng, 9, 3), {f"b{b}": unit(rng, 3, 6, centre=0.4) for b in range(9)}
+    scores = by_name(diversity_reading(texts, embeddings=vectors, encoder_name="random"))
+    words = {
+        "rouge_l": lambda bag: rouge_l([tokenise(t) for t in bag]).mean,
+        "self_repetition": lambda bag: self_repetition([tokenise(t) for t in bag]).mean,
+        "ngram_diversity": ngram_diversity,
+    }
+    spread = {
+        "remote_clique": remote_clique, "chamfer": chamfer, "vendi_0.5": lambda x: vendi(x, 0.5), "vendi_1": vendi,
+        "vendi_2": lambda x: vendi(x, 2), "vendi_inf": lambda x: vendi(x, math.inf),
+    }  # fmt: skip
+    for source, functions in ((texts, words), (vectors, spread)):
+        bags = list(source.values())
+        slots = [[bag[k] for bag in bags] for k in range(3)]
+        for name, function in functions.items():
+            within, across = scores[f"{name}_within"], scores[f"{name}_across"]
+            assert within.value == pytest.approx(np.mean([function(bag) for bag in bags]), abs=1e-12)
+            assert across.value == pytest.approx(np.mean([function(slot) for slot in slots]), abs=1e-12)
+            rest = [np.mean([function(slot[:j] + slot[j + 1 :]) for slot in slots]) for j in range(9)]
+            low, high = jackknife(across.value, rest)[1:3]
+            assert (across.low, across.high) == pytest.approx((low, high), abs=1e-9)
+            assert within.low < within.value < within.high
+    assert scores["vendi_1_within"].null == 1
+    assert scores["rouge_l_within"].direction == "lower"
+
+
+def test_the_most_alike_pairs_are_quoted_once_with_their_places():
+    texts = population(np.random.default_rng(21), 8, 3)
+    copied = "one two three four five six seven eight nine ten"
+    texts["b2"][1] = texts["b5"][1] = copied
+    texts["b3"][0] = texts["b3"][2] = "the very same line of one person said two times over"
+    rows = diversity_reading(texts).tables["alike"]
+    across, within = ([r for r in rows if r["where"] == w] for w in ("across", "within"))
+    assert (len(across), len(within)) == (4, 4)
+    assert across[0]["rouge_l"] == within[0]["rouge_l"] == 1
+    assert [(s["source"], s["place"], s["text"]) for s in across[0]["sides"]] == [
+        ("b2", 1, copied),
+        ("b5", 1, copied),
+    ]
+    assert [(s["source"], s["place"]) for s in within[0]["sides"]] == [("b3", 0), ("b3", 2)]
+    hello = {f"p{k}": ["Hello there, how are you?", f"something {k} else {k} entirely {k}"] for k in range(6)}
+    greeted = [r for r in diversity_reading(hello).tables["alike"] if r["rouge_l"] == 1]
+    assert len(greeted) == 1, "the same two wordings are quoted once"
+
+
+def test_quick_readings_have_the_same_values_and_nothing_else():
+    texts = population(np.random.default_rng(22), 9, 3)
+    whole, quick = diversity_reading(texts), diversity_reading(texts, quick=True)
+    assert [s.name for s in quick.scores] == [s.name for s in whole.scores]
+    assert [s.value for s in quick.scores] == [pytest.approx(s.value, abs=1e-12) for s in whole.scores]
+    assert {s.low for s in quick.scores} == {None}
+    assert "alike" not in quick.tables
+
+
+def test_without_its_library_one_score_is_missing_and_says_why(monkeypatch):
+    monkeypatch.setitem(sys.modules, "rapidfuzz.process", None)
+    reading = diversity_reading(population(np.random.default_rng(23), 8, 3))
+    scores = by_name(reading)
+    assert scores["rouge_l_within"].value is scores["rouge_l_across"].value is None
+    assert "extra 'measure'" in scores["rouge_l_across"].note
+    assert scores["self_repetition_across"].value == 0
+    assert reading.tables["alike"] == []
 
 
 def test_few_sources_have_values_without_intervals():

@@ -50,14 +50,19 @@ class Pair(NamedTuple):
     rouge_l: float
 
 
-def _at_least_two(bag: Bag) -> None:
+def refuse_fewer_than_two(bag: Bag) -> None:
+    """Every score here is about two texts at least.
+
+    Raises:
+        TooFewSamplesError: With fewer.
+    """
     if len(bag) < 2:
         raise TooFewSamplesError(
             "too few samples: diversity needs at least two texts in a bag", found=str(len(bag)), expected=">= 2"
         )
 
 
-def _as_characters(bag: Bag) -> list[str]:
+def as_characters(bag: Bag) -> list[str]:
     """Every distinct word as one character, so that a library for strings compares words."""
     index: dict[str, str] = {}
     for text in bag:
@@ -68,8 +73,16 @@ def _as_characters(bag: Bag) -> list[str]:
     return ["".join(index[word] for word in text) for text in bag]
 
 
-def _similar(first: Sequence[str], second: Sequence[str]) -> FloatArray:
-    """2 LCS / (l_i + l_j) of every text of ``first`` with every one of ``second``; 0 where both are empty."""
+def similar(first: Sequence[str], second: Sequence[str]) -> FloatArray:
+    """2 LCS / (l_i + l_j) of every text of ``first`` with every one of ``second``; 0 where both are empty.
+
+    Args:
+        first: Texts whose characters stand for words, see ``as_characters``.
+        second: The same.
+
+    Raises:
+        MissingExtra: rapidfuzz is not installed.
+    """
     try:
         from rapidfuzz.distance import LCSseq
         from rapidfuzz.process import cdist
@@ -77,6 +90,22 @@ def _similar(first: Sequence[str], second: Sequence[str]) -> FloatArray:
         raise MissingExtra("measure", "longest common subsequences") from error
     common = np.asarray(cdist(first, second, scorer=LCSseq.similarity, dtype=np.int32), dtype=np.float64)
     lengths = np.add.outer([len(t) for t in first], [len(t) for t in second]).astype(np.float64)
+    return np.asarray(np.divide(2 * common, lengths, out=np.zeros_like(common), where=lengths > 0))
+
+
+def similar_pairs(first: Sequence[str], second: Sequence[str]) -> FloatArray:
+    """(p,) the same of each text of ``first`` with the one at its place in ``second``.
+
+    Raises:
+        MissingExtra: rapidfuzz is not installed.
+    """
+    try:
+        from rapidfuzz.distance import LCSseq
+        from rapidfuzz.process import cpdist
+    except ImportError as error:
+        raise MissingExtra("measure", "longest common subsequences") from error
+    common = np.asarray(cpdist(first, second, scorer=LCSseq.similarity, dtype=np.int32), dtype=np.float64)
+    lengths = np.array([len(a) + len(b) for a, b in zip(first, second, strict=True)], dtype=np.float64)
     return np.asarray(np.divide(2 * common, lengths, out=np.zeros_like(common), where=lengths > 0))
 
 
@@ -94,13 +123,13 @@ def rouge_l(bag: Bag) -> Overlap:
 
     Source: Lin 2004 for ROUGE-L; Padmakumar & He 2023 (arXiv 2309.05196) for its mean as homogenisation.
     """
-    _at_least_two(bag)
-    texts = _as_characters(bag)
+    refuse_fewer_than_two(bag)
+    texts = as_characters(bag)
     n = len(texts)
     sums = np.zeros(n)
     for start in range(0, n, BLOCK):
         rows = texts[start : start + BLOCK]
-        table = _similar(rows, texts[start:])
+        table = similar(rows, texts[start:])
         inside = np.triu_indices(len(rows))
         own = table[:, : len(rows)].copy()
         own[inside] = np.triu(own)[inside]
@@ -113,12 +142,12 @@ def rouge_l(bag: Bag) -> Overlap:
 
 def most_alike(bag: Bag, k: int = 5) -> list[Pair]:
     """The ``k`` most alike pairs of texts by ROUGE-L, the most alike first; ties by place."""
-    _at_least_two(bag)
-    texts = _as_characters(bag)
+    refuse_fewer_than_two(bag)
+    texts = as_characters(bag)
     best: list[Pair] = []
     for start in range(0, len(texts), BLOCK):
         rows = texts[start : start + BLOCK]
-        table = np.triu(_similar(rows, texts[start:]), 1)
+        table = np.triu(similar(rows, texts[start:]), 1)
         flat = table.ravel()
         top = np.argsort(-flat, kind="stable")[:k]
         best += [Pair(start + int(j) // table.shape[1], start + int(j) % table.shape[1], float(flat[j])) for j in top]
@@ -183,7 +212,7 @@ def self_bleu(bag: Bag, *, smoothing: Literal["epsilon", "exponential"] = "epsil
 
     Source: Zhu et al. 2018 (Texygen) for self-BLEU; Papineni et al. 2002 for BLEU; Chen & Cherry 2014.
     """
-    _at_least_two(bag)
+    refuse_fewer_than_two(bag)
     lengths = [len(text) for text in bag]
     matched, total = np.zeros((4, len(bag))), np.zeros((4, len(bag)))
     for k, n in enumerate(ORDERS):
@@ -229,7 +258,7 @@ def pair_bleu(bag: Bag) -> Overlap:
 
     Σ_j min(c_j, c_i) = Σ_{t ≤ c_i} #{j: c_j ≥ t} - c_i, so no pair is visited.
     """
-    _at_least_two(bag)
+    refuse_fewer_than_two(bag)
     m = len(bag)
     lengths = np.array([len(text) for text in bag])
     logs = np.zeros(m)
@@ -257,7 +286,7 @@ def self_repetition(bag: Bag) -> Overlap:
 
     Source: Salkar et al. 2022 (arXiv 2201.13231).
     """
-    _at_least_two(bag)
+    refuse_fewer_than_two(bag)
     own = [_grams(text, 4).keys() for text in bag]
     held: Counter[Any] = Counter()
     for grams in own:
@@ -271,6 +300,6 @@ def ngram_diversity(texts: Sequence[str]) -> float:
 
     Source: arXiv 2403.00553.
     """
-    _at_least_two([[t] for t in texts])
+    refuse_fewer_than_two([[t] for t in texts])
     words = " ".join(texts).split(" ")
     return sum(len(grams) / max(len(words) - n + 1, 1) for n in ORDERS if (grams := _grams(words, n)))

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property, partial
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from multitudes.core.checks import check_shape
-from multitudes.core.errors import GaugeError
+from multitudes.core.errors import GaugeError, MissingExtra
 from multitudes.core.records import Reading, Score
 from multitudes.measure.diversity import lexical as lexis
+from multitudes.measure.diversity.bag import Bag, Measure, Text, measures
 from multitudes.measure.jackknife import jackknife
 from multitudes.measure.stats import Estimate, bootstrap_mean
 
@@ -22,45 +22,12 @@ Encode = Callable[[Sequence[str]], ArrayLike]
 
 GAUGE = "diversity"
 MAX_EMPTY = 0.1
-COMPRESSION_GROUPS = 30  # bags deleted together where every deletion means compressing again
+GROUPS = 30  # bags deleted together where every deletion means computing the score again
+ALIKE = 4  # most alike pairs quoted within one source, and as many between sources
 _WITHIN = "bags, expanded percentile bootstrap"
 _ACROSS = "bags, delete-one jackknife, t"
 
 score = partial(Score, gauge=GAUGE)
-
-
-class _Text(NamedTuple):
-    bag: int
-    slot: int
-    text: str
-    tokens: list[str]
-    vector: FloatArray | None
-
-
-@dataclass(frozen=True)
-class _Bag:
-    """Texts that are scored together; their n-grams are counted once for all lexical scores."""
-
-    texts: list[_Text]
-
-    @cached_property
-    def counts(self) -> list[lexis.NgramCounts]:
-        return [lexis.ngram_counts([t.tokens for t in self.texts], n) for n in lexis.ORDERS]
-
-    def __len__(self) -> int:
-        return len(self.texts)
-
-
-class _Measure(NamedTuple):
-    """One score: the value of a bag, and the values without each of its texts (None: has to be recomputed)."""
-
-    name: str
-    value: Callable[[_Bag], tuple[float, FloatArray | None]]
-    estimator: str
-    direction: Literal["higher", "lower"]
-    unit: str
-    null: float | None = None
-    note: str = ""
 
 
 def diversity_reading(
@@ -70,6 +37,7 @@ def diversity_reading(
     encoder: Encode | None = None,
     encoder_name: str = "",
     vocabulary: int = lexis.VOCABULARY,
+    quick: bool = False,
     seed: int = 0,
     level: float = 0.95,
 ) -> Reading:
@@ -84,12 +52,15 @@ def diversity_reading(
         encoder: Function from texts to (n, d) unit vectors; without both, the cosine scores are None.
         encoder_name: Name and version for the report.
         vocabulary: V of EAD; another value than the default becomes part of the score's name.
+        quick: Values only: no intervals, no quotes.
         seed: Seed of the bootstrap over bags.
         level: Confidence level.
 
     Returns:
-        Scores ``ead_within``, ``ead_across``, ``ead_1_within`` .. ``ead_5_across``, ``distinct_…``,
-        ``compression_…`` and ``cosine_…``; table ``sizes``.
+        Scores of words (``ead``, ``ead_1`` .. ``ead_5``, ``distinct``, ``ngram_diversity``, ``compression``,
+        ``rouge_l``, ``self_repetition``) and of embeddings (``cosine``, ``vendi_0.5``, ``vendi_1``, ``vendi_2``,
+        ``vendi_inf``, ``remote_clique``, ``chamfer``), each as ``…_within`` and ``…_across``. Table ``sizes``; table
+        ``alike`` with the most alike pairs of texts, each text with its source and its place there.
 
     Raises:
         GaugeError: If no bag has two texts, or more than a tenth of all texts are empty.
@@ -97,16 +68,22 @@ def diversity_reading(
     bags = list(texts_by_bag)
     texts, empty, slots = _flatten(texts_by_bag, embeddings, encoder)
     within = _grouped(texts, [t.bag for t in texts], len(bags))
-    across = _grouped(texts, [t.slot for t in texts], slots)
+    across = _Slots(_grouped(texts, [t.slot for t in texts], slots), len(bags), quick=quick, level=level)
     if max(map(len, within), default=0) < 2:
         raise GaugeError("too few samples: no bag has two texts that are not empty", found=f"{len(bags)} bags")
     beyond = sum(t.slot >= slots for t in texts)
     scores: list[Score] = []
-    for m in _measures(vocabulary, encoder_name, with_vectors=texts[0].vector is not None):
-        per_bag = [m.value(bag)[0] if len(bag) >= 2 else np.nan for bag in within]
-        inside = bootstrap_mean(per_bag, np.arange(len(bags)), seed=seed, level=level)
+    for m in measures(vocabulary, encoder_name, with_vectors=texts[0].vector is not None):
+        try:
+            per_bag = [m.value(bag)[0] if len(bag) >= 2 else np.nan for bag in within]
+            inside = _mean(per_bag, quick=quick, seed=seed, level=level)
+            between, how = across.estimate(m)
+        except MissingExtra as error:
+            why = str(error).splitlines()[0]
+            scores += [score(name=f"{m.name}_{w}", value=None, note=why) for w in ("within", "across")]
+            continue
         scores.append(_score(m, "within", inside, _WITHIN, empty))
-        scores.append(_score(m, "across", _across(m, across, len(bags), level), _ACROSS, empty, beyond=beyond))
+        scores.append(_score(m, "across", between, how, empty, beyond=beyond))
     if texts[0].vector is None:
         scores += [score(name=f"cosine_{w}", value=None, note="no encoder was given") for w in ("within", "across")]
     sizes = {
@@ -120,12 +97,15 @@ def diversity_reading(
         "vocabulary": vocabulary,
         "encoder": encoder_name,
     }
-    return Reading(gauge=GAUGE, scores=tuple(scores), tables={"sizes": sizes})
+    tables: dict[str, Any] = {"sizes": sizes}
+    if not quick:
+        tables["alike"] = [*_alike(across.used, "across", bags), *_alike(within, "within", bags)]
+    return Reading(gauge=GAUGE, scores=tuple(scores), tables=tables)
 
 
 def _flatten(
     texts_by_bag: Mapping[str, Sequence[str]], embeddings: Mapping[str, ArrayLike] | None, encoder: Encode | None
-) -> tuple[list[_Text], int, int]:
+) -> tuple[list[Text], int, int]:
     """Texts that say something, how many do not, and how many slots every bag has."""
     every = [(b, s, text) for b, texts in enumerate(texts_by_bag.values()) for s, text in enumerate(texts)]
     spoken = [x for x in every if x[2].strip()]
@@ -142,93 +122,88 @@ def _flatten(
         vectors = [given[b][s] for b, s, _ in spoken]
     elif encoder is not None and spoken:
         vectors = list(lexis.check_unit_vectors("encoder output", encoder([text for _, _, text in spoken])))
-    rows = [_Text(b, s, text, lexis.tokenise(text), x) for (b, s, text), x in zip(spoken, vectors, strict=True)]
+    rows = [Text(b, s, text, lexis.tokenise(text), x) for (b, s, text), x in zip(spoken, vectors, strict=True)]
     return rows, empty, slots
 
 
-def _grouped(texts: list[_Text], keys: list[int], size: int) -> list[_Bag]:
-    groups: list[list[_Text]] = [[] for _ in range(size)]
+def _grouped(texts: list[Text], keys: list[int], size: int) -> list[Bag]:
+    groups: list[list[Text]] = [[] for _ in range(size)]
     for text, key in zip(texts, keys, strict=True):
         if key < size:
             groups[key].append(text)
-    return [_Bag(group) for group in groups]
+    return [Bag(group) for group in groups]
 
 
-def _number(value: float | None) -> float:
-    return np.nan if value is None else value
+def _mean(values: Sequence[float], *, quick: bool, seed: int, level: float) -> Estimate:
+    if not quick:
+        return bootstrap_mean(values, np.arange(len(values)), seed=seed, level=level)
+    known = [v for v in values if not np.isnan(v)]
+    return Estimate(float(np.mean(known)) if known else np.nan, None, None, len(known), len(values) - len(known))
 
 
-def _measures(vocabulary: int, encoder_name: str, *, with_vectors: bool) -> list[_Measure]:
-    sized = "size-sensitive: compare at equal numbers of texts and tokens only"
-    ead = "ead" if vocabulary == lexis.VOCABULARY else f"ead_v{vocabulary}"
+class _Slots:
+    """The slots of all bags, with what several scores need to leave bags out."""
 
-    def mean(types: int | None, bag: _Bag) -> tuple[float, FloatArray]:
-        found = lexis.lexical(bag.counts, vocabulary=types)
-        return _number(found.mean), found.without
+    def __init__(self, slots: list[Bag], n_bags: int, *, quick: bool, level: float) -> None:
+        self.used = [slot for slot in slots if len(slot) >= 2]
+        self.n_bags, self.quick, self.level = n_bags, quick, level
 
-    def at(n: int, bag: _Bag) -> tuple[float, FloatArray]:
-        found = lexis.lexical(bag.counts, vocabulary=vocabulary)
-        return _number(found.by_n[n - 1]), found.without_by_n[n - 1]
+    def estimate(self, m: Measure) -> tuple[Estimate, str]:
+        """Mean over slots, with the delete-one-bag jackknife; a bag is deleted from all slots at once."""
+        if not self.used:
+            return Estimate(np.nan, None, None, 0, 0, "no slot has two texts"), _ACROSS
+        found = [m.value(slot) for slot in self.used]
+        value = float(np.mean([v for v, _ in found]))
+        if self.quick:
+            return Estimate(value, None, None, self.n_bags), ""
+        out = np.zeros(self.n_bags)
+        for slot, (whole, without) in zip(self.used, found, strict=True):
+            if without is None:
+                return self._in_groups(m, value), f"bags in at most {GROUPS} groups, delete-one jackknife, t"
+            share = np.full(self.n_bags, whole)  # a bag that is not in this slot takes nothing with it
+            share[[t.bag for t in slot.texts]] = without
+            out += share / len(self.used)
+        present = sorted({t.bag for slot in self.used for t in slot.texts})
+        return jackknife(value, out[present], level=self.level), _ACROSS
 
-    def compression(bag: _Bag) -> tuple[float, None]:
-        ids = [f"{t.bag}\x1f{t.slot}" for t in bag.texts]
-        return lexis.compression_ratio([t.text for t in bag.texts], ids), None
+    @cached_property
+    def without_groups(self) -> list[list[Bag]]:
+        """The slots without each group of bags."""
+        groups = min(self.n_bags, GROUPS)
+        return [[Bag([t for t in slot.texts if t.bag % groups != g]) for slot in self.used] for g in range(groups)]
 
-    def cosine(bag: _Bag) -> tuple[float, FloatArray]:
-        found = lexis.cosine_distance(np.stack([t.vector for t in bag.texts if t.vector is not None]))
-        return found.mean, found.without
-
-    formula = f"N_n / (V(1 - ((V-1)/V)^C_n)), V = {vocabulary}, tokeniser {lexis.TOKENISER}"
-    found = [
-        _Measure(ead, partial(mean, vocabulary), f"mean over n = 1..5 of {formula}; may exceed 1", "higher", "ratio",
-                 note=sized),
-        *(
-            _Measure(f"{ead}_{n}", partial(at, n), f"{formula}, n = {n}", "higher", "ratio", note=sized)
-            for n in lexis.ORDERS
-        ),
-        _Measure("distinct", partial(mean, None), "mean over n = 1..5 of N_n/C_n", "higher", "share", note=sized),
-        _Measure("compression", compression, "bytes / xz bytes, texts ordered by hashed id", "lower", "ratio",
-                 note=sized),
-    ]  # fmt: skip
-    if with_vectors:
-        named = f"mean pairwise cosine distance of {encoder_name or 'the given'} embeddings"
-        found.append(_Measure("cosine", cosine, named, "higher", "cosine distance", 0.0, "embedding, not meaning"))
-    return found
-
-
-def _across(m: _Measure, slots: list[_Bag], n_bags: int, level: float) -> Estimate:
-    """Mean over slots, with the delete-one-bag jackknife; a bag is deleted from all slots at once."""
-    used = [slot for slot in slots if len(slot) >= 2]
-    if not used:
-        return Estimate(np.nan, None, None, 0, 0, "no slot has two texts")
-    found = [m.value(slot) for slot in used]
-    value = float(np.mean([v for v, _ in found]))
-    out = np.zeros(n_bags)
-    for slot, (whole, without) in zip(used, found, strict=True):
-        if without is None:
-            return _across_in_groups(m, used, value, n_bags, level)
-        share = np.full(n_bags, whole)  # a bag that is not in this slot takes nothing with it
-        share[[t.bag for t in slot.texts]] = without
-        out += share / len(used)
-    present = sorted({t.bag for slot in used for t in slot.texts})
-    return jackknife(value, out[present], level=level)
+    def _in_groups(self, m: Measure, value: float) -> Estimate:
+        if any(len(slot) < 2 for left in self.without_groups for slot in left):
+            return Estimate(value, None, None, self.n_bags, 0, "no interval: a slot has too few texts")
+        out = [float(np.mean([m.value(slot)[0] for slot in left])) for left in self.without_groups]
+        return jackknife(value, out, level=self.level)._replace(n=self.n_bags)
 
 
-def _across_in_groups(m: _Measure, used: list[_Bag], value: float, n_bags: int, level: float) -> Estimate:
-    groups = min(n_bags, COMPRESSION_GROUPS)
-    rest = [[_Bag([t for t in slot.texts if t.bag % groups != g]) for slot in used] for g in range(groups)]
-    if any(len(slot) < 2 for left in rest for slot in left):
-        return Estimate(value, None, None, n_bags, 0, "no interval: a slot has too few texts")
-    out = [float(np.mean([m.value(slot)[0] for slot in left])) for left in rest]
-    return jackknife(value, out, level=level)._replace(n=n_bags)
+def _alike(groups: Iterable[Bag], where: str, names: Sequence[str]) -> list[dict[str, Any]]:
+    """The most alike pairs of all bags, each pair of wordings once, longer ones first where equally alike."""
+    rows = []
+    try:
+        for bag in groups:
+            for pair in bag.likeness[1] if len(bag) >= 2 else ():
+                two = bag.texts[pair.first], bag.texts[pair.second]
+                rows.append((pair.rouge_l, min(len(t.tokens) for t in two), two))
+    except MissingExtra:  # the score says so
+        return []
+    seen: set[frozenset[str]] = set()
+    out: list[dict[str, Any]] = []
+    for rouge_l, _, two in sorted(rows, key=lambda row: (-row[0], -row[1])):
+        words = frozenset(" ".join(t.tokens) for t in two)
+        if words not in seen and len(out) < ALIKE:
+            seen.add(words)
+            sides = [{"text": t.text, "source": names[t.bag], "place": t.slot} for t in two]
+            out.append({"where": where, "rouge_l": rouge_l, "sides": sides})
+    return out
 
 
-def _score(m: _Measure, where: str, found: Estimate, interval: str, empty: int, *, beyond: int = 0) -> Score:
+def _score(m: Measure, where: str, found: Estimate, interval: str, empty: int, *, beyond: int = 0) -> Score:
     skipped = f"{beyond} texts beyond the shortest bag are in no slot" if beyond else ""
     numbers: dict[str, Any] = {"value": found.value, "low": found.low, "high": found.high, "n": found.n}
     over = "mean over bags" if where == "within" else "mean over slots, one text of each bag"
-    if m.name == "compression" and where == "across":
-        interval = f"bags in at most {COMPRESSION_GROUPS} groups, delete-one jackknife, t"
     return score(
         name=f"{m.name}_{where}",
         **numbers,

@@ -70,9 +70,18 @@ def vendi(vectors: ArrayLike, order: float = 1.0) -> float:
 
     Source: Friedman & Dieng 2023 (arXiv 2210.02410); Pasarkar & Dieng 2024 for orders.
     """
+    return effective_number(spectrum(vectors), order)
+
+
+def spectrum(vectors: ArrayLike) -> FloatArray:
+    """Eigenvalues of X Xᵀ/n, or those of XᵀX/n where d < n; they sum to 1.
+
+    Args:
+        vectors: (n, d) unit vectors, n >= 2.
+    """
     x = _checked(vectors)
     gram = x.T @ x if x.shape[1] < len(x) else x @ x.T
-    return effective_number(np.linalg.eigvalsh(gram / len(x)), order)
+    return np.asarray(np.linalg.eigvalsh(gram / len(x)))
 
 
 def vendi_of_kernel(kernel: ArrayLike, order: float = 1.0) -> float:
