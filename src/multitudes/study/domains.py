@@ -12,8 +12,9 @@ from typing import Any
 from multitudes.core.canonical import canonical_json
 from multitudes.core.errors import DataFormatError, ModelError, StoreError
 from multitudes.core.loop import run_sync
+from multitudes.measure.diversity.arms import DiversityComparison, Sample
 from multitudes.measure.diversity.code_gate import OpenTask, extract_code, gate
-from multitudes.measure.diversity.compare import DiversityComparison, Sample, compare_arms
+from multitudes.measure.diversity.compare import compare_arms
 from multitudes.measure.diversity.syntax import Tagger
 from multitudes.models.base import ChatModel, Sampling
 from multitudes.models.encode import Encoder

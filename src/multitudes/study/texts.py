@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from multitudes.core.errors import DataFormatError
-from multitudes.measure.diversity.compare import DiversityComparison, Sample, compare_arms
+from multitudes.measure.diversity.arms import DiversityComparison, Sample
+from multitudes.measure.diversity.compare import compare_arms
 from multitudes.measure.diversity.syntax import Tagger
 from multitudes.models.encode import Encoder
 from multitudes.simulate.tables import Table, read_table

@@ -1,12 +1,15 @@
 """Comparisons that must not find what is not there, and must find what was planted."""
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from multitudes.core.errors import ConfigError, GaugeError
+from multitudes.measure.diversity.arms import Sample
 from multitudes.measure.diversity.collapse import contraction, pull
-from multitudes.measure.diversity.compare import Sample, compare_arms
+from multitudes.measure.diversity.compare import compare_arms
 from multitudes.measure.errors import DuplicateBiasError, EmptyTextError, TooFewClustersError, TooFewSamplesError
 from multitudes.measure.multiplicity import benjamini_hochberg, gail_simon, holm
 from multitudes.measure.resample import bca, refuse_bootstrap
@@ -27,8 +30,12 @@ def texts(rng, spread, prompts=24, k=6, length=30, arm="a", domain="creative"):
     return out
 
 
-def verdicts(found, score):
-    return {c.domain: c.verdict for c in found.cells if c.score == score}
+def verdicts(found, score, budget="tokens"):
+    return {c.domain: c.verdict for c in found.cells if (c.score, c.budget) == (score, budget)}
+
+
+def cell_of(found, score, budget="texts"):
+    return next(c for c in found.cells if (c.score, c.budget) == (score, budget))
 
 
 def test_the_same_model_twice_is_not_told_apart():
@@ -67,11 +74,134 @@ def test_longer_texts_are_cut_before_words_are_counted():
     assert verdicts(found, "ead")["creative"] == "equivalent"
 
 
-def test_more_texts_are_left_out_and_said():
+def test_short_texts_are_matched_and_no_budget_is_unequal():
+    """One text in ten is short in one arm only: at equal length its counterpart is cut, so EAD does not change."""
+    rng = np.random.default_rng(13)
+    mine, theirs = texts(rng, 300, k=10), texts(rng, 300, k=10, arm="b")
+    short = [s._replace(text=" ".join(s.text.split()[:4])) if k % 10 == 0 else s for k, s in enumerate(theirs)]
+    found = compare_arms(mine + short)
+    assert found.budget["creative"]["tokens_per_text"] == 30
+    assert found.budget["creative"]["shorter"] == {"a": 0.0, "b": pytest.approx(0.1)}
+    assert verdicts(found, "ead")["creative"] == "equivalent"
+    assert cell_of(found, "ead", "texts").effect > 5 * abs(cell_of(found, "ead", "tokens").effect)
+
+
+def test_both_budgets_stand_beside_each_other():
+    rng = np.random.default_rng(17)
+    found = compare_arms(texts(rng, 60, length=30) + texts(rng, 60, length=90, arm="b"))
+    for score in ("ead", "distinct", "rouge_l", "self_bleu", "self_repetition"):
+        assert {c.budget for c in found.cells if c.score == score} >= {"texts", "tokens"}
+    assert verdicts(found, "ead", "texts")["creative"].startswith("lower"), (
+        "longer texts of the same words repeat themselves"
+    )
+    assert cell_of(found, "ead", "tokens").verdict == "equivalent"
+    assert {(c.score, c.budget) for c in found.cells if c.headline} == {("ead", "tokens"), ("d_pair", "texts")}
+
+
+def test_of_more_texts_random_subsets_are_scored():
     rng = np.random.default_rng(4)
-    found = compare_arms(texts(rng, 60, k=4) + texts(rng, 60, k=8, arm="b"))
+    mine, theirs = texts(rng, 60, k=4, prompts=10), texts(rng, 60, k=8, prompts=10, arm="b")
+    found = compare_arms(mine + theirs)
     assert found.budget["creative"]["texts_per_prompt"] == 4
-    assert found.budget["creative"]["left_out"] == 24 * 4
+    assert found.budget["creative"]["beyond"] == 10 * 4
+    cell = cell_of(found, "ead", "tokens")
+    assert "random subsets" in cell.note
+    first = [s for k, s in enumerate(theirs) if k % 8 < 4]
+    alone = cell_of(compare_arms(mine + first), "ead", "tokens")
+    assert alone.mean_after != cell.mean_after, "not just the first ones"
+    low, high = (float(x) for x in cell.note.split("range over ")[1].split(" to "))
+    assert low < cell.mean_after < high
+    assert cell.mean_before == alone.mean_before
+    backwards = compare_arms(mine + theirs[::-1], seed=1)  # other subsets, the same means up to their spread
+    assert abs(cell_of(backwards, "ead", "tokens").mean_after - cell.mean_after) < high - low
+
+
+def test_diversity_among_valid_texts_is_at_the_least_valid_number():
+    """The second arm is half as valid and otherwise the same: fewer different answers, but as different ones."""
+    rng = np.random.default_rng(18)
+    wide = [s._replace(kind=str(rng.integers(0, 8))) for s in texts(rng, 60, k=10, prompts=40)]
+    half = [
+        s._replace(valid=bool(k % 2), kind=str(rng.integers(0, 8)))
+        for k, s in enumerate(texts(rng, 60, k=10, prompts=40, arm="b"))
+    ]
+    found = compare_arms(wide + half)
+    assert cell_of(found, "d_pair", "texts").verdict == "lower"
+    for score in ("ead", "classes", "d_pair"):
+        cell = cell_of(found, score, "valid")
+        assert cell.verdict == "equivalent", score
+        assert not cell.headline
+    by_hand = []
+    for g in range(40):
+        bag = [s for s in wide if s.prompt == f"creative{g}"]
+        some = itertools.combinations([s.kind for s in bag], 5)
+        by_hand.append(np.mean([len(set(kinds)) for kinds in some]))
+    assert cell_of(found, "classes", "valid").mean_before == pytest.approx(np.mean(by_hand), abs=1e-12)
+    among = [[s for s in wide if s.prompt == f"creative{g}"] for g in range(40)]
+    differ = sum(a.kind != b.kind for bag in among for a, b in itertools.combinations(bag, 2))
+    assert cell_of(found, "d_pair", "valid").mean_before == pytest.approx(differ / (40 * 45), abs=1e-12)
+
+
+def test_a_prompt_with_one_valid_text_says_nothing_about_diversity_among_the_valid():
+    rng = np.random.default_rng(19)
+    mine, theirs = texts(rng, 60), texts(rng, 60, arm="b")
+    theirs = [s._replace(valid=s.prompt != "creative0") for s in theirs]
+    found = compare_arms(mine + theirs)
+    assert cell_of(found, "ead", "valid").prompts == 23
+    assert cell_of(found, "d_pair", "texts").prompts == 24
+
+
+class Letters:
+    """Tags a word by its first letter."""
+
+    name = "letters 1"
+
+    def __call__(self, sentences):
+        return [tuple(w[0].upper() for w in s.split()) for s in sentences]
+
+
+def patterned(rng, arm, share, k=6, prompts=20):
+    """Sentences of letters; a share of them follows one pattern of five."""
+    out = []
+    for g in range(prompts):
+        for _ in range(k):
+            word = list(rng.choice(list("abcdefghijklmnopqrstuvwxyz"), size=12))
+            if rng.random() < share:
+                word[3:8] = list("xyzxy")
+            text = " ".join(f"{w}{rng.integers(0, 9)}" for w in word)
+            out.append(Sample(arm, "creative", f"p{g}", text))
+    return out
+
+
+def test_sentence_templates_are_found_in_the_arms_together(monkeypatch):
+    rng = np.random.default_rng(23)
+    monkeypatch.setattr("multitudes.measure.diversity.syntax.TEMPLATES", 1)  # the planted one
+    monkeypatch.setattr("multitudes.measure.diversity.syntax.not_english", lambda text: "")
+    found = compare_arms(patterned(rng, "a", 0.2) + patterned(rng, "b", 0.9), tagger=Letters())
+    rate = cell_of(found, "template_rate", "tokens")
+    assert rate.verdict == "lower"
+    assert rate.mean_before == pytest.approx(0.2, abs=0.08)
+    assert rate.mean_after == pytest.approx(0.9, abs=0.08)
+    per_token = cell_of(found, "templates_per_token", "texts")
+    assert per_token.mean_after == pytest.approx(rate.mean_after / 12, rel=0.05)
+    assert cell_of(found, "pos_compression", "tokens").headline
+    swapped = compare_arms(patterned(rng, "a", 0.9) + patterned(rng, "b", 0.2), tagger=Letters())
+    assert cell_of(swapped, "template_rate", "tokens").verdict == "higher"
+    alone = cell_of(
+        compare_arms(patterned(rng, "a", 0.0) + patterned(rng, "b", 0.9), tagger=Letters()), "template_rate"
+    )
+    assert alone.mean_before < 0.02
+    assert alone.mean_after == pytest.approx(0.9, abs=0.08), "a pattern of the second arm alone is on the list too"
+
+
+def test_syntax_at_equal_length_has_equal_tags(monkeypatch):
+    """Twice as long sentences hold twice as many patterns, but not at equal length."""
+    monkeypatch.setattr("multitudes.measure.diversity.syntax.not_english", lambda text: "")
+    rng = np.random.default_rng(24)
+    a = patterned(rng, "a", 0.5)
+    b = [s._replace(arm="b", text=s.text + " " + t.text) for s, t in zip(a, patterned(rng, "b", 0.5), strict=True)]
+    found = compare_arms(a + b, tagger=Letters())
+    assert cell_of(found, "pos_compression", "tokens").effect == 0, "cut to its first half, b is a"
+    assert cell_of(found, "pos_compression", "texts").verdict == "lower"
 
 
 def test_without_validity_effective_diversity_is_not_assessed():
@@ -85,7 +215,7 @@ def test_both_terms_of_the_change_add_up():
     rng = np.random.default_rng(6)
     after = [s._replace(valid=bool(rng.random() < 0.5)) for s in texts(rng, 60, arm="b")]
     found = compare_arms(texts(rng, 60) + after)
-    cell = next(c for c in found.cells if c.score == "d_pair")
+    cell = cell_of(found, "d_pair")
     terms = found.effective[0]
     assert terms.term_validity + terms.term_difference == pytest.approx(cell.effect, abs=1e-9)
     assert terms.valid_after < terms.valid_before == 1.0
