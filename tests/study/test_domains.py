@@ -4,13 +4,16 @@ import csv
 import json
 
 import pytest
+from closed_solutions import PROGRAM, SOLUTIONS
 
 from multitudes.core.errors import ConfigError, DataFormatError, ModelError
+from multitudes.measure.diversity.code_gate import gate
+from multitudes.measure.diversity.code_values import conform, parse_type
 from multitudes.models.base import Reply, ReplyFault
 from multitudes.models.fake import scripted
 from multitudes.report.comparison import comparison_page, write_comparison
-from multitudes.simulate.samples import DOMAINS, prompts
-from multitudes.study.domains import compare_models
+from multitudes.simulate.samples import DOMAINS, domain_file, prompts
+from multitudes.study.domains import compare_models, task_of
 from multitudes.study.texts import compare_tables
 
 
@@ -172,3 +175,62 @@ def test_what_a_server_could_not_give_is_asked_again_and_what_a_model_gave_empty
     Shaky.reply = Talker.reply
     compare_models(opened, tmp_path, **ask)
     assert shaky.asked == 25
+
+
+@pytest.fixture(scope="module")
+def sandbox():
+    from multitudes.sandbox.executor import SandboxUnavailableError, find_executor
+
+    try:
+        return find_executor()
+    except SandboxUnavailableError as error:
+        pytest.skip(str(error).splitlines()[0])
+
+
+def test_every_closed_task_has_cases_that_a_right_program_passes_and_others_do_not(sandbox):
+    raw = domain_file("code-closed")
+    names = list(SOLUTIONS)
+    tasks = [task_of(f"code-closed-{k}") for k in range(60)]
+    assert all(len(t.cases) == len(raw["inputs"]) == 10 for t in tasks)
+    right = gate(tasks, [PROGRAM.format(expression=SOLUTIONS[name]) for name in names], sandbox)
+    assert right.kind == "structural"
+    assert [reason for reason in right.reasons if reason] == []
+    # Every task asks for something else: the program of the next task fails at it.
+    wrong = gate(tasks, [PROGRAM.format(expression=SOLUTIONS[name]) for name in names[1:] + names[:1]], sandbox)
+    assert not wrong.valid.any()
+    for task, (_, returns, _) in zip(tasks, raw["tasks"], strict=True):
+        declared = parse_type(returns)
+        assert all(conform(case.expected, declared) == case.expected for case in task.cases)
+
+
+def test_some_closed_tasks_by_hand():
+    raw = {task: dict(zip(map(tuple, domain_file("code-closed")["inputs"]), expected, strict=True))
+           for task, _, expected in domain_file("code-closed")["tasks"]}  # fmt: skip
+    assert raw["returns the lengths of the runs of equal neighbours"][6, 6, 1, 6, 2, 2] == [2, 1, 1, 2]
+    assert raw["returns the running totals"][-2, 0, 7, -9, 4] == [-2, -2, 5, -4, 0]
+    assert raw["returns the sum of the digits of all numbers, signs ignored"][10, 21, 32, 43, 54, 65, 76] == 49
+    assert raw["returns the remainder of every number divided by 3, as Python's % gives it"][-3,] == [0]
+
+
+def test_closed_tasks_are_judged_by_their_cases_and_told_apart_by_their_trees(tmp_path, sandbox):
+    """All sums are right; written in one way or in two. The first prompt's program is wrong elsewhere."""
+
+    class Solver(Talker):
+        async def reply(self, requests):
+            out = []
+            for r in requests:
+                task = next(t for t in SOLUTIONS if f" that {t}. " in r.messages[-1].text)
+                body = SOLUTIONS[task] if r.seed % 2 or self.words == 1 else f"(lambda got: got)({SOLUTIONS[task]})"
+                good = f"```python\n{PROGRAM.format(expression=body)}```"
+                out.append(Reply(good if r.seed % 5 else "def f(xs):\n    return 'no'", seed=r.seed))
+            return out
+
+    opened = {"one way": lambda: Solver(1), "two ways": lambda: Solver(2)}
+    found = compare_models(opened, tmp_path, domains=["code-closed"], n_prompts=12, k=6, executor=sandbox)
+    cell = next(c for c in found.cells if (c.score, c.budget) == ("d_pair", "texts"))
+    assert cell.mean_before == 0 < cell.mean_after
+    assert cell.verdict == "higher (structural)"
+    assert found.effective[0].valid_before == found.effective[0].valid_after
+    assert 0.6 < found.effective[0].valid_after < 0.95
+    assert any("all valid programs do the same" in c for c in found.caveats)
+    assert "ast_jsd" in {c.score for c in found.cells}

@@ -94,7 +94,7 @@ def check(name: Annotated[str, typer.Argument(help="Model, as in a study file.")
 def compare(
     models: Annotated[list[str], typer.Argument(help="Two or more; the others are compared with the first.")],
     out: Annotated[Path, typer.Option(help="Folder for the texts; what is there is not asked again.")],
-    domains: Annotated[str, typer.Option(help="Of code, creative, persona.")] = "code,creative,persona",
+    domains: Annotated[str, typer.Option(help="Of code, code-closed, creative, persona.")] = "code,creative,persona",
     n_prompts: Annotated[int, typer.Option("--prompts", help="Prompts of each domain, at most 60.")] = 50,
     k: Annotated[int, typer.Option("--k", help="Texts per prompt.")] = 10,
     temperature: Annotated[float, typer.Option(help="Of all models.")] = 1.0,
@@ -114,6 +114,7 @@ def compare(
         from multitudes.cli._compare_texts import print_comparison
         from multitudes.cli._show import errors, print_json
         from multitudes.core.errors import ConfigError
+        from multitudes.measure.diversity.arms import CODE
         from multitudes.models.encode import load_encoder
         from multitudes.models.load import load
         from multitudes.models.tag import load_tagger
@@ -128,8 +129,8 @@ def compare(
             {name: partial(load, name) for name in models}, out, domains=chosen, n_prompts=n_prompts, k=k,
             temperature=temperature, max_tokens=max_tokens, seed=seed,
             encoder=None if encoder == "none" else load_encoder(encoder),
-            tagger=load_tagger() if set(chosen) - {"code"} else None,
-            executor=find_executor() if "code" in chosen and not no_sandbox else None,
+            tagger=load_tagger() if set(chosen) - CODE else None,
+            executor=find_executor() if CODE & set(chosen) and not no_sandbox else None,
             watch=lambda name, done, total: errors.print(f"{name}: {done}/{total}", markup=False),
         )  # fmt: skip
         if as_json:

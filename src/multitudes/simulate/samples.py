@@ -1,4 +1,7 @@
-"""Several texts of a model to each prompt of a domain: code, creative prose, or people who are spoken to."""
+"""Several texts of a model to each prompt of a domain: code, creative prose, or people who are spoken to.
+
+Code comes in two kinds. In ``code`` a task has many good answers; in ``code-closed`` cases fix what is right.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,14 @@ from multitudes.core.errors import ConfigError, did_you_mean
 from multitudes.core.seeds import derive_rng, derive_seed
 from multitudes.models.base import ChatModel, Message, Request, Sampling
 
-DOMAINS = ("code", "creative", "persona")
+DOMAINS = ("code", "code-closed", "creative", "persona")
 
 
 class Prompt(NamedTuple):
     """One prompt.
 
     Attributes:
-        id: Its name: the domain and its number.
+        id: Its name: the domain and its number in the file of the domain.
         text: What is asked.
         systems: System prompt of each sample in turn; empty where there is none.
     """
@@ -52,7 +55,9 @@ def domain_file(domain: str) -> dict[str, Any]:
     """
     if domain not in DOMAINS:
         raise ConfigError("unknown domain", where="domain", found=repr(domain), hint=did_you_mean(domain, DOMAINS))
-    return tomllib.loads((files("multitudes.simulate") / "prompts" / f"{domain}.toml").read_text(encoding="utf-8"))
+    file, _, part = domain.partition("-")
+    raw = tomllib.loads((files("multitudes.simulate") / "prompts" / f"{file}.toml").read_text(encoding="utf-8"))
+    return dict(raw[part]) if part else raw
 
 
 def prompts(domain: str, n: int) -> list[Prompt]:
@@ -62,9 +67,13 @@ def prompts(domain: str, n: int) -> list[Prompt]:
         ConfigError: An unknown domain, or more prompts than it has.
     """
     raw = domain_file(domain)
-    people = raw["slots"].get("person", ())
-    slots = {name: values for name, values in raw["slots"].items() if name != "person"}
-    every = [dict(zip(slots, values, strict=True)) for values in itertools.product(*slots.values())]
+    slots = dict(raw.get("slots", {}))
+    people = slots.pop("person", ())
+    every = (
+        [{"task": task, "returns": returns} for task, returns, _ in raw["tasks"]]
+        if "tasks" in raw
+        else [dict(zip(slots, values, strict=True)) for values in itertools.product(*slots.values())]
+    )
     if not 1 <= n <= len(every):
         raise ConfigError("no such number of prompts", where=domain, found=str(n), expected=f"1 to {len(every)}")
     order = derive_rng("prompts", domain).permutation(len(every))[:n]

@@ -6,14 +6,15 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from multitudes.core.canonical import canonical_json
 from multitudes.core.errors import DataFormatError, ModelError, StoreError
 from multitudes.core.loop import run_sync
-from multitudes.measure.diversity.arms import DiversityComparison, Sample
-from multitudes.measure.diversity.code_gate import OpenTask, extract_code, gate
+from multitudes.measure.diversity.arms import CODE, DiversityComparison, Sample
+from multitudes.measure.diversity.code_gate import Case, ClosedTask, OpenTask, extract_code, gate
 from multitudes.measure.diversity.compare import compare_arms
 from multitudes.measure.diversity.syntax import Tagger
 from multitudes.models.base import ChatModel, Sampling
@@ -144,18 +145,37 @@ def _append(path: Path, settings: Mapping[str, Any], texts: Sequence[Text]) -> N
 def _samples(
     name: str, texts: Sequence[Text], by_id: Mapping[str, Prompt], executor: Executor | None
 ) -> list[Sample]:
+    verdicts = {} if executor is None else _judged_programs(texts, executor)
     out = []
-    code = [t for t in texts if t.domain == "code"]
-    verdicts: dict[tuple[str, int], tuple[bool, str]] = {}
-    if code and executor is not None:
-        raw = domain_file("code")
-        task = OpenTask(raw["entry"], raw["returns"], tuple(tuple(p) for p in raw["probes"]))
-        found = gate([task] * len(code), [t.text for t in code], executor)
-        verdicts = {
-            (t.prompt, t.sample): (bool(v), str(c)) for t, v, c in zip(code, found.valid, found.classes, strict=True)
-        }
     for t in texts:
         valid, kind = verdicts.get((t.prompt, t.sample), (None, ""))
-        text = extract_code(t.text) if t.domain == "code" else t.text
+        text = extract_code(t.text) if t.domain in CODE else t.text
         out.append(Sample(name, t.domain, by_id[t.prompt].id, text, valid, kind))
     return out
+
+
+def _judged_programs(texts: Sequence[Text], executor: Executor) -> dict[tuple[str, int], tuple[bool, str]]:
+    """Whether each program is valid and its class, by prompt and sample; the two kinds of task apart."""
+    verdicts: dict[tuple[str, int], tuple[bool, str]] = {}
+    for domain in sorted(CODE):
+        programs = [t for t in texts if t.domain == domain]
+        if programs:
+            tasks = [task_of(t.prompt) for t in programs]
+            found = gate(tasks, [t.text for t in programs], executor)  # type: ignore[arg-type]  # one kind per domain
+            verdicts |= {
+                (t.prompt, t.sample): (bool(v), str(c))
+                for t, v, c in zip(programs, found.valid, found.classes, strict=True)
+            }
+    return verdicts
+
+
+@cache
+def task_of(prompt: str) -> OpenTask | ClosedTask:
+    """The task of a shipped prompt of ``code`` or ``code-closed``, by the id of the prompt."""
+    domain, _, number = prompt.rpartition("-")
+    raw = domain_file(domain)
+    if domain == "code":
+        return OpenTask(raw["entry"], raw["returns"], tuple(tuple(p) for p in raw["probes"]))
+    _, _, expected = raw["tasks"][int(number)]
+    cases = zip(raw["inputs"], expected, strict=True)
+    return ClosedTask(raw["entry"], tuple(Case((given,), wanted) for given, wanted in cases))
