@@ -28,6 +28,14 @@ def measure(
     compare: Annotated[
         bool, typer.Option("--compare", help="Compare the diversity of tables of texts, each with the first.")
     ] = False,
+    proxy: Annotated[
+        Path | None,
+        typer.Option(help="With --compare: judge prose by rules; a table of good texts (prompt, text, paraphrase)."),
+    ] = None,
+    judge: Annotated[
+        Path | None,
+        typer.Option(help="With --compare: let a model judge prose; a TOML file (model, rubric, labels)."),
+    ] = None,
     report: Annotated[Path | None, typer.Option(help="With --compare: write the comparison as a page.")] = None,
     skip_invalid: Annotated[bool, typer.Option("--skip-invalid", help="Leave out broken records, counted.")] = False,
     limit: Annotated[int | None, typer.Option(help="Only the first so many views.")] = None,
@@ -59,11 +67,14 @@ def measure(
         from multitudes.study.tables import measure_table
         from multitudes.study.texts import compare_tables
 
+        if not compare and (proxy or judge or report):
+            given = "--proxy" if proxy else "--judge" if judge else "--report"
+            raise ConfigError("this option is for comparisons", where=given, hint="add --compare")
         names = [g.strip() for g in gauges.split(",") if g.strip()]
         if compare:
             found = compare_tables(
                 files, columns=_mapping(column or []), tagger=load_tagger(), skip_invalid=skip_invalid, seed=seed,
-                encoder=None if encoder == "none" else load_encoder(encoder),
+                encoder=None if encoder == "none" else load_encoder(encoder), proxy=proxy, judge=judge,
             )  # fmt: skip
             if as_json:
                 print_json(found.model_dump(mode="json"))

@@ -103,6 +103,12 @@ def compare(
     no_sandbox: Annotated[
         bool, typer.Option("--no-sandbox", help="Run no programs; then the validity of code is unknown.")
     ] = False,
+    proxy: Annotated[
+        Path | None, typer.Option(help="Judge prose by rules; a table of good texts (prompt, text, paraphrase).")
+    ] = None,
+    judge: Annotated[
+        Path | None, typer.Option(help="Let a model judge prose; a TOML file (model, rubric, labels).")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Root of the draws.")] = 0,
     report: Annotated[Path | None, typer.Option(help="Write the comparison as a page.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
@@ -131,6 +137,7 @@ def compare(
             encoder=None if encoder == "none" else load_encoder(encoder),
             tagger=load_tagger() if set(chosen) - CODE else None,
             executor=find_executor() if CODE & set(chosen) and not no_sandbox else None,
+            proxy=proxy, judge=judge,
             watch=lambda name, done, total: errors.print(f"{name}: {done}/{total}", markup=False),
         )  # fmt: skip
         if as_json:

@@ -10,8 +10,9 @@ The columns of a file become *roles*. Obvious names are guessed and said; everyt
 | ``text`` | what was written | text, output, completion |
 | ``run`` | which repeat | run, replicate, sample |
 | ``wording``, ``arm``, ``prompt``, ``model``, ``domain``, ``class`` | labels | their own names |
-| ``temperature``, ``length``, ``weight`` | numbers from 0; empty is NaN | their own names |
-| ``valid`` | true, false, 1, 0, yes or no | its own name |
+| ``paraphrase``, ``first``, ``second`` | further texts, of references and labelled pairs | their own names |
+| ``temperature``, ``length``, ``weight``, ``tokens`` | numbers from 0; empty is NaN | their own names |
+| ``valid``, ``different`` | true, false, 1, 0, yes or no | their own names |
 
 Nothing is mended and nothing dropped in silence. A file with unreadable rows is refused with the first of them, or
 read without them and with their count (``skip_invalid``). Spaces around labels and answers do not count.
@@ -52,9 +53,11 @@ GUESSES: dict[str, tuple[str, ...]] = {
     "text": ("text", "output", "completion"),
     "run": ("run", "replicate", "sample"),
     **{role: (role,) for role in ("wording", "arm", "prompt", "model", "domain", "class")},
-    **{role: (role,) for role in ("temperature", "length", "weight", "valid")},
+    **{role: (role,) for role in ("paraphrase", "first", "second")},
+    **{role: (role,) for role in ("temperature", "length", "weight", "tokens", "valid", "different")},
 }  # fmt: skip
-NUMBERS = ("temperature", "length", "weight")
+NUMBERS = ("temperature", "length", "weight", "tokens")
+TRUTHS = ("valid", "different")
 REQUIRED = ("persona", "item", "answer")
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
@@ -72,7 +75,7 @@ class Table:
         format: Its format.
         n: Rows that were read.
         roles: Array (n,) by role: labels, answers and texts are ``str`` (dtype object, "" where empty), numbers are
-            float64 (NaN where empty), ``valid`` is bool. They cannot be written to.
+            float64 (NaN where empty), ``valid`` and ``different`` are bool. They cannot be written to.
         attributes: Labels (n,) of further columns the caller named, by column.
         columns: Column of the file by role.
         guessed: Roles whose column has another name and was guessed.
@@ -145,7 +148,7 @@ def read_table(
         notes.append(f"{skipped:,} unreadable rows were skipped, the first in {raw.place(findings[0].line)}")
     kept = {name: _frozen(array[~bad] if bad.any() else array) for name, array in arrays.items()}
     for role in chosen:
-        empty = int((kept[role] == "").sum()) if role not in (*NUMBERS, "valid", "answer") else 0
+        empty = int((kept[role] == "").sum()) if role not in (*NUMBERS, *TRUTHS, "answer") else 0
         if empty:
             notes.append(f"{role!r} is empty in {empty:,} rows; they share the label ''")
     return Table(
@@ -260,9 +263,10 @@ def _reader(key: str) -> tuple[Callable[[str], Any], Any, Any]:
     if key in NUMBERS:
         return _number, np.nan, np.float64
     readers: dict[str, Callable[[str], Any]] = {
-        "valid": _truth, "persona": _named, "item": _named, "answer": _answer, "text": str
+        **dict.fromkeys(TRUTHS, _truth), "persona": _named, "item": _named, "answer": _answer, "text": str
     }  # fmt: skip
-    return readers.get(key, str.strip), ("" if key != "valid" else False), (object if key != "valid" else np.bool_)
+    truth = key in TRUTHS
+    return readers.get(key, str.strip), (False if truth else ""), (np.bool_ if truth else object)
 
 
 def _checked(cell: Cell, read: Callable[[str], Any]) -> Any:

@@ -15,12 +15,12 @@ from multitudes.core.errors import DataFormatError, ModelError, StoreError
 from multitudes.core.loop import run_sync
 from multitudes.measure.diversity.arms import CODE, DiversityComparison, Sample
 from multitudes.measure.diversity.code_gate import Case, ClosedTask, OpenTask, extract_code, gate
-from multitudes.measure.diversity.compare import compare_arms
 from multitudes.measure.diversity.syntax import Tagger
 from multitudes.models.base import ChatModel, Sampling
 from multitudes.models.encode import Encoder
 from multitudes.sandbox.executor import Executor
 from multitudes.simulate.samples import Prompt, Text, domain_file, prompts, sample
+from multitudes.study.gates import compare_gated, gate_prose
 
 OWN = ("", "empty", "parse", "too_long")  # no fault, or the model's own: such a text counts as it is
 AT_ONCE = 64  # replies in one batch and one write
@@ -38,6 +38,8 @@ def compare_models(
     encoder: Encoder | None = None,
     tagger: Tagger | None = None,
     executor: Executor | None = None,
+    proxy: Path | None = None,
+    judge: Path | None = None,
     seed: int = 0,
     watch: Callable[[str, int, int], None] = lambda name, done, total: None,
 ) -> DiversityComparison:
@@ -56,6 +58,8 @@ def compare_models(
         encoder: For the spread of embeddings.
         tagger: For the syntax of prose.
         executor: Where programs run; without one their validity is unknown and effective diversity not assessed.
+        proxy: Table of good texts, to judge prose by rules and embeddings: see ``gate_proxy``.
+        judge: Judge file, to let a model judge prose: see ``gate_judge``.
         seed: Root of the draws.
         watch: Called with the model's name and how much of it is done.
     """
@@ -70,7 +74,11 @@ def compare_models(
         said = list(dict.fromkeys(s.text for s in samples if s.text.strip()))
         vector = dict(zip(said, encoder.encode(said), strict=True))
         samples = [s._replace(vector=vector.get(s.text)) for s in samples]
-    return compare_arms(samples, tagger=tagger, seed=seed)
+    found = gate_prose(
+        samples, {p.id: p.text for p in asked}, proxy=proxy, judge=judge, encoder=encoder,
+        cache=folder / "judge.sqlite", seed=seed,
+    )  # fmt: skip
+    return compare_gated(found, tagger=tagger, seed=seed)
 
 
 def _collected(
