@@ -166,7 +166,8 @@ def verdict(messages, seed):
     """Good is what does not hold the word bad; new is what begins with another word."""
     question = messages[-1].text
     if "[text]" in question:
-        return "No." if "bad" in part(question, "text") else "Yes, it is."
+        text = part(question, "text")
+        return "Perhaps." if "unclear" in text else "No." if "bad" in text else "Yes, it is."
     a, b = (part(question, name).split()[0] for name in ("first", "second"))
     if "mumble" in (a, b):
         return "Well, that depends."
@@ -240,6 +241,16 @@ def test_verdicts_that_cannot_be_read_are_never_a_pass_and_are_counted(tmp_path,
     found = compare_tables([clear, mumbled], judge=judge())
     assert d_pair(found).mean_after == 0
     assert any("108 of 216 verdicts on pairs could not be read" in c for c in found.caveats)
+
+
+def test_texts_without_a_readable_verdict_are_not_valid(tmp_path, judge):
+    odd = arm(
+        tmp_path, "odd", lambda p, k: "" if (p, k) == (PROMPTS[0], 0) else f"{WORDS[k]} " + "unclear" * (k == 1)
+    )
+    clear = arm(tmp_path, "clear", lambda p, k: f"{WORDS[k]} and more")
+    found = compare_tables([clear, odd], judge=judge())
+    assert found.effective[0].valid_after == pytest.approx(26 / 36)
+    assert any("9 of 71 verdicts on texts could not be read" in c for c in found.caveats)
 
 
 @pytest.mark.parametrize(
