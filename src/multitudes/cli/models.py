@@ -109,6 +109,12 @@ def compare(
     judge: Annotated[
         Path | None, typer.Option(help="Let a model judge prose; a TOML file (model, rubric, labels).")
     ] = None,
+    equal_cost: Annotated[
+        bool, typer.Option("--equal-cost", help="Ask cheaper models for more texts, to equal tokens.")
+    ] = False,
+    adherence: Annotated[
+        bool, typer.Option("--adherence", help="Also ask placed people a questionnaire through each model.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Root of the draws.")] = 0,
     report: Annotated[Path | None, typer.Option(help="Write the comparison as a page.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
@@ -137,7 +143,7 @@ def compare(
             encoder=None if encoder == "none" else load_encoder(encoder),
             tagger=load_tagger() if set(chosen) - CODE else None,
             executor=find_executor() if CODE & set(chosen) and not no_sandbox else None,
-            proxy=proxy, judge=judge,
+            proxy=proxy, judge=judge, equal_cost=equal_cost, adherence=adherence,
             watch=lambda name, done, total: errors.print(f"{name}: {done}/{total}", markup=False),
         )  # fmt: skip
         if as_json:

@@ -35,13 +35,19 @@ class Prompt(NamedTuple):
 
 
 class Text(NamedTuple):
-    """One reply; ``text`` is empty where none came, and ``fault`` says why."""
+    """One reply; ``text`` is empty where none came, and ``fault`` says why.
+
+    Attributes:
+        tokens: Of the reply, everything that was generated for it included.
+        prompt_tokens: Of what was asked.
+    """
 
     domain: str
     prompt: str
     sample: int
     text: str
     tokens: int
+    prompt_tokens: int
     seed: int
     fault: str
 
@@ -100,6 +106,7 @@ async def sample(
         )  # fmt: skip
     replies = await model.reply(requests)
     return [
-        Text(p.domain, p.id, k, r.text, r.usage.completion, q.seed or 0, "" if r.fault is None else r.fault.code)
+        Text(p.domain, p.id, k, r.text, r.usage.completion, r.usage.prompt, q.seed or 0,
+             "" if r.fault is None else r.fault.code)
         for (p, k), q, r in zip(asked, requests, replies, strict=True)
-    ]
+    ]  # fmt: skip

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-from multitudes.core.canonical import canonical_json
-from multitudes.core.errors import DataFormatError, ModelError, StoreError
-from multitudes.core.loop import run_sync
 from multitudes.measure.diversity.arms import CODE, DiversityComparison, Sample
 from multitudes.measure.diversity.code_gate import Case, ClosedTask, OpenTask, extract_code, gate
+from multitudes.measure.diversity.outcomes import Placed
 from multitudes.measure.diversity.syntax import Tagger
 from multitudes.models.base import ChatModel, Sampling
 from multitudes.models.encode import Encoder
 from multitudes.sandbox.executor import Executor
-from multitudes.simulate.samples import Prompt, Text, domain_file, prompts, sample
+from multitudes.simulate.samples import Prompt, Text, domain_file, prompts
+from multitudes.study.adherence import placed_answers
 from multitudes.study.gates import compare_gated, gate_prose
-
-OWN = ("", "empty", "parse", "too_long")  # no fault, or the model's own: such a text counts as it is
-AT_ONCE = 64  # replies in one batch and one write
+from multitudes.study.shelf import Shelf, Watch, at_cost, cost_of, grid
 
 
 def compare_models(
@@ -40,8 +34,10 @@ def compare_models(
     executor: Executor | None = None,
     proxy: Path | None = None,
     judge: Path | None = None,
+    equal_cost: bool = False,
+    adherence: bool = False,
     seed: int = 0,
-    watch: Callable[[str, int, int], None] = lambda name, done, total: None,
+    watch: Watch = lambda name, done, total: None,
 ) -> DiversityComparison:
     """Compare models on the same prompts; the first is what the others are compared with.
 
@@ -60,94 +56,64 @@ def compare_models(
         executor: Where programs run; without one their validity is unknown and effective diversity not assessed.
         proxy: Table of good texts, to judge prose by rules and embeddings: see ``gate_proxy``.
         judge: Judge file, to let a model judge prose: see ``gate_judge``.
+        equal_cost: Ask the cheaper models for more texts, until each domain took as many tokens as with the dearest.
+        adherence: Also ask placed people a questionnaire through each model, to see whether they stay where they were
+            put.
         seed: Root of the draws.
         watch: Called with the model's name and how much of it is done.
     """
-    asked = [p for d in domains for p in prompts(d, n_prompts)]
+    asked = {d: prompts(d, n_prompts) for d in domains}
+    by_id = {p.id: p for found in asked.values() for p in found}
     sampling = Sampling(temperature=temperature, max_tokens=max_tokens)
-    samples: list[Sample] = []
-    for name, open_model in models.items():
-        path = folder / (re.sub(r"[^\w.-]+", "_", name) + ".jsonl")
-        texts = _collected(name, open_model, path, asked, k, sampling, f"compare:{seed}", watch)
-        samples += _samples(name, texts, {p.id: p for p in asked}, executor)
+    shelves = [
+        Shelf(name, open_model, folder / f"{_file_name(name)}.jsonl", sampling, f"compare:{seed}", watch)
+        for name, open_model in models.items()
+    ]
+    texts = {shelf.name: shelf.texts(grid([p for d in domains for p in asked[d]], 0, k)) for shelf in shelves}
+    if equal_cost:
+        texts = _at_equal_cost(shelves, asked, texts)
+    samples = [s for name, found in texts.items() for s in _samples(name, found, by_id, executor)]
+    placed, notes = _placed(models, folder, seed, watch) if adherence else ({}, [])
     if encoder is not None:
         said = list(dict.fromkeys(s.text for s in samples if s.text.strip()))
         vector = dict(zip(said, encoder.encode(said), strict=True))
         samples = [s._replace(vector=vector.get(s.text)) for s in samples]
     found = gate_prose(
-        samples, {p.id: p.text for p in asked}, proxy=proxy, judge=judge, encoder=encoder,
+        samples, {p.id: p.text for p in by_id.values()}, proxy=proxy, judge=judge, encoder=encoder,
         cache=folder / "judge.sqlite", seed=seed,
     )  # fmt: skip
-    return compare_gated(found, tagger=tagger, seed=seed)
+    found.notes.extend(notes)
+    return compare_gated(found, tagger=tagger, placed=placed, same_cost=equal_cost, seed=seed)
 
 
-def _collected(
-    name: str, open_model: Callable[[], ChatModel], path: Path, asked: Sequence[Prompt], k: int, sampling: Sampling,
-    root: str, watch: Callable[[str, int, int], None],
-) -> list[Text]:  # fmt: skip
-    settings = {"model": name, "root": root, "temperature": sampling.temperature, "max_tokens": sampling.max_tokens}
-    known = _read(path, settings)
-    todo = [(p, i) for p in asked for i in range(k) if (p.id, i) not in known]
-    total = len(asked) * k
-    watch(name, total - len(todo), total)
-    if todo:
-        model = open_model()
-        try:
-            for start in range(0, len(todo), AT_ONCE):
-                part = todo[start : start + AT_ONCE]
-                found = run_sync(sample(model, part, sampling=sampling, root=root))
-                had = [t for t in found if t.fault in OWN]  # what a server could not give is asked again next time
-                _append(path, settings, had)
-                known |= {(t.prompt, t.sample): t for t in had}
-                watch(name, total - len(todo) + start + len(part), total)
-        finally:
-            run_sync(model.aclose())
-    missing = [(p.id, i) for p in asked for i in range(k) if (p.id, i) not in known]
-    if missing:
-        raise ModelError(
-            "some texts could not be had", where=name, found=f"{len(missing)} of {total}",
-            hint="run the same command again: what is there is kept",
-        )  # fmt: skip
-    return [known[p.id, i] for p in asked for i in range(k)]
+def _file_name(name: str) -> str:
+    return re.sub(r"[^\w.-]+", "_", name)
 
 
-def _read(path: Path, settings: Mapping[str, Any]) -> dict[tuple[str, int], Text]:
-    """Texts that are there already, a line that a kill cut off left out; refused if asked in another way."""
-    if not path.is_file():
-        return {}
-    *lines, rest = path.read_text(encoding="utf-8").split("\n")
-    rows = [_row(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if line]
-    if rest:  # a line that was never finished
-        whole = path.with_name(f".{path.name}.part")
-        whole.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-        os.replace(whole, path)
-    for row in rows:
-        other = {key: row.get(key) for key in settings}
-        if other != settings:
-            raise DataFormatError(
-                "texts that were asked in another way", where=str(path), found=str(other),
-                expected=str(dict(settings)), hint="use another --out",
-            )  # fmt: skip
-    return {(r["prompt"], r["sample"]): Text(**{f: r[f] for f in Text._fields}) for r in rows}
+def _at_equal_cost(
+    shelves: Sequence[Shelf], asked: Mapping[str, Sequence[Prompt]], texts: Mapping[str, Sequence[Text]]
+) -> dict[str, list[Text]]:
+    """Every model's texts, with more of the cheaper ones until each domain took the same tokens."""
+    out: dict[str, list[Text]] = {shelf.name: [] for shelf in shelves}
+    for domain, own in asked.items():
+        mine = {name: [t for t in found if t.domain == domain] for name, found in texts.items()}
+        dearest = max(sum(map(cost_of, found)) for found in mine.values())
+        for shelf in shelves:
+            out[shelf.name] += at_cost(shelf, own, mine[shelf.name], dearest)
+    return out
 
 
-def _row(line: str, where: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise DataFormatError("not a line of JSON", where=where, found=line[:80], hint="use another --out") from error
-    if not isinstance(row, dict) or not {"model", *Text._fields} <= set(row):
-        raise DataFormatError("not a text of ours", where=where, found=line[:80], hint="use another --out")
-    return row
-
-
-def _append(path: Path, settings: Mapping[str, Any], texts: Sequence[Text]) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as file:
-            file.write("".join(canonical_json({**settings, **t._asdict()}) + "\n" for t in texts))
-    except OSError as error:
-        raise StoreError("texts cannot be stored", where=str(path), found=error.strerror or str(error)) from error
+def _placed(
+    models: Mapping[str, Callable[[], ChatModel]], folder: Path, seed: int, watch: Watch
+) -> tuple[dict[str, Placed], list[str]]:
+    """Where placed people are by the answers that each model gives for them."""
+    found: dict[str, Placed] = {}
+    notes = []
+    for name, open_model in models.items():
+        path = folder / f"{_file_name(name)}.adherence.json"
+        found[name], note = placed_answers(name, open_model, path, seed=seed, watch=watch)
+        notes += [note] if note else []
+    return found, notes
 
 
 def _samples(
@@ -158,7 +124,7 @@ def _samples(
     for t in texts:
         valid, kind = verdicts.get((t.prompt, t.sample), (None, ""))
         text = extract_code(t.text) if t.domain in CODE else t.text
-        out.append(Sample(name, t.domain, by_id[t.prompt].id, text, valid, kind))
+        out.append(Sample(name, t.domain, by_id[t.prompt].id, text, valid, kind, cost=cost_of(t) or None))
     return out
 
 

@@ -160,6 +160,7 @@ def refuse_unequal(amounts: Mapping[str, float], what: str, *, tolerance: float 
             f"a score that depends on the amount of text, at unequal numbers of {what}",
             found=f"{amounts[low]:g} of {low!r} and {amounts[high]:g} of {high!r}",
             expected="the same" + (f" within {tolerance:.0%}" if tolerance else ""),
+            hint="more prompts or texts make the steps smaller" if tolerance else "",
         )
 
 
