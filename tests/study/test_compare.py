@@ -73,6 +73,26 @@ def test_a_run_and_itself_again_do_not_differ(tmp_path, small, run):
     assert (found.people, found.paired_conversations, found.unpaired, found.differs) == (4, 8, 0, ())
 
 
+def test_longer_lines_are_not_called_less_diverse(tmp_path, talks, run):
+    """Every line twice: distinct words fall because there are more words, and that is no finding."""
+
+    def twice(messages, seed):
+        line = people()._say(messages, seed)
+        return f"{line} {line}"
+
+    gauges = {"gauges": ["leak", "diversity"]}
+    run(talks(measure=gauges), tmp_path / "once", voices=voices(people()))
+    longer = talks(measure=gauges, conversation={"max_tokens": 200})
+    run(longer, tmp_path / "twice", voices=voices(FakeModel("fake:people", twice)))
+    found = compare(tmp_path / "once", tmp_path / "twice")
+    assert change_of(found, "diversity", "ead_within").verdict == "unequal sizes"
+    assert change_of(found, "diversity", "self_repetition_across").verdict == "unequal sizes"
+    assert change_of(found, "diversity", "rouge_l_within").verdict != "unequal sizes"
+    assert change_of(found, "leak", "rate").verdict != "unequal sizes"
+    same = compare(tmp_path / "once", tmp_path / "once")
+    assert "unequal sizes" not in {c.verdict for c in same.changes}
+
+
 def test_a_planted_leak_is_worse_and_its_cure_is_better(tmp_path, talks, run):
     run(talks(), tmp_path / "clean", voices=voices(people()))
     run(talks(), tmp_path / "leaky", voices=voices(Leaking(0.5)))

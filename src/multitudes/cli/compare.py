@@ -33,7 +33,11 @@ def compare(
         )
         console.print("the studies differ in: " + (", ".join(found.differs) or "nothing"), markup=False)
         table = Table("gauge", "score", "A", "B", "B − A", "95 % interval", "verdict", box=None)
-        shown = [c for c in found.changes if everything or c.verdict not in ("no clear change", "no interval")]
+        shown = [
+            c
+            for c in found.changes
+            if everything or c.verdict not in ("no clear change", "no interval", "unequal sizes")
+        ]
         for c in shown:
             interval = "" if c.low is None else f"{c.low:+.3g} to {c.high:+.3g}"
             table.add_row(c.gauge, c.name, f"{c.a:.3g}", f"{c.b:.3g}", f"{c.difference:+.3g}", interval, c.verdict)
@@ -42,5 +46,6 @@ def compare(
         hidden = len(found.changes) - len(shown)
         if hidden:
             console.print(
-                f"{hidden} more scores without a clear change or an interval (--all shows them)", markup=False
+                f"{hidden} more scores without a clear change, an interval or equal sizes (--all shows them)",
+                markup=False,
             )

@@ -18,7 +18,9 @@ import numpy as np
 from scipy import stats
 
 from multitudes.core.errors import ConfigError
-from multitudes.core.records import Direction, Frozen
+from multitudes.core.records import Direction, Frozen, Reading
+from multitudes.measure.diversity.bag import SIZED
+from multitudes.measure.diversity.budget import SAME_COST
 from multitudes.study.data import RunData, read_run
 from multitudes.study.gauges import Material, material_of, read_gauge
 from multitudes.study.store import Store
@@ -39,7 +41,8 @@ class Change(Frozen):
         direction: Which way is better.
         n: People in both runs.
         verdict: ``better``, ``worse``, ``no clear change`` or, where no direction is better, ``changed``;
-            ``no interval`` where there is none.
+            ``no interval`` where there is none; ``unequal sizes`` for a score of texts that changes with their number
+            and length, where these differ by more than 2 %: more words alone would move it.
     """
 
     gauge: str
@@ -153,12 +156,21 @@ def _values(gauge: str, material: Material) -> dict[str, Any]:
     return {s.name: s for s in read_gauge(gauge, material).scores}
 
 
+def _unequal(a: Reading, b: Reading) -> bool:
+    """Whether the texts of two readings differ in number or in length."""
+    sizes = [r.tables.get("sizes", {}) for r in (a, b)]
+    amounts = [[s.get(key, 0) for s in sizes] for key in ("texts", "tokens")]
+    return any(max(pair) > min(pair) * (1 + SAME_COST) for pair in amounts)
+
+
 def _number(score: Any) -> float | None:
     return None if score is None or score.value is None or math.isnan(score.value) else float(score.value)
 
 
 def _changes(gauge: str, a: Material, b: Material, groups: list[frozenset[str]], n: int) -> list[Change]:
-    whole_a, whole_b = _values(gauge, a), _values(gauge, b)
+    readings = read_gauge(gauge, a), read_gauge(gauge, b)
+    whole_a, whole_b = ({s.name: s for s in reading.scores} for reading in readings)
+    unequal = _unequal(*readings)
     left_out = (
         [(_values(gauge, a.without(g)), _values(gauge, b.without(g))) for g in groups] if len(groups) > 2 else []
     )
@@ -184,7 +196,7 @@ def _changes(gauge: str, a: Material, b: Material, groups: list[frozenset[str]],
                 high=high,
                 direction=score.direction,
                 n=n,
-                verdict=_verdict(low, high, score.direction),
+                verdict="unequal sizes" if unequal and SIZED in score.note else _verdict(low, high, score.direction),
             )
         )
     return out
