@@ -93,7 +93,12 @@ def _section(title: str, *children: object) -> Markup:
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Markup:
-    """A table whose rows become cards on a narrow page; the first two cells of a row name it."""
+    """A table whose rows become cards on a narrow page; the first two cells of a row name it.
+
+    Columns in which nothing is known are left out.
+    """
+    known = [0, 1, *(k for k in range(2, len(head)) if any(row[k] != "n/a" for row in rows))]
+    head, rows = tuple(head[k] for k in known), [tuple(row[k] for k in known) for row in rows]
     top = tag("thead", tag("tr", *(tag("th", h, scope="col") for h in (f"{head[0]}, {head[1]}", *head[2:]))))
     body = [
         tag(
