@@ -175,7 +175,8 @@ def test_nothing_banned_is_used(path):
     "line",
     [
         "np.random.seed(1)", "random.random()", "import pickle", "from pickle import loads", "eval('1')", "exec(x)",
-        "print(1)", "np.load(f, allow_pickle=True)", "torch.load(f)", "torch.load(f, weights_only=False)", "def f():\n    import shelve",
+        "print(1)", "np.load(f, allow_pickle=True)", "torch.load(f)",
+        "torch.load(f, weights_only=False)", "def f():\n    import shelve",
         "torch.manual_seed(0)",
     ],
 )  # fmt: skip

@@ -13,10 +13,11 @@ pytest.importorskip("torch")
 from multitudes.api import fit_axis
 from multitudes.axis import build
 from multitudes.axis.adherence import by_judge, by_likelihood, threshold
+from multitudes.axis.answers import Answer, Step, read_answers
 from multitudes.axis.artifact import load_axis, save_axis
 from multitudes.axis.build import thresholds, warnings_of
 from multitudes.axis.check import check_capture, layers_named
-from multitudes.axis.collect import Answer, Step, collect, read_answers
+from multitudes.axis.collect import collect
 from multitudes.axis.collected import default_mean, role_means, same_sums
 from multitudes.axis.conditions import conditions_of, messages_of
 from multitudes.axis.errors import AxisMismatch, CaptureMismatch, CollectionMismatch

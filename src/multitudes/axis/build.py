@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.axis.adherence import IN_ROLE, UNSCORED
+from multitudes.axis.answers import Aim, Answer, Collection, Step
 from multitudes.axis.axis import DEFAULT_QUANTILE, FAR_FROM_DEFAULT, QUANTILES, Axis
-from multitudes.axis.collect import CODE_SCHEMA, Aim, Answer, Collection, Step, collect
+from multitudes.axis.collect import CODE_SCHEMA, collect
 from multitudes.axis.collected import Collected, control_mean, role_means
 from multitudes.axis.components import cosine
 from multitudes.axis.conditions import conditions_of, default_arms, messages_of

@@ -9,17 +9,17 @@ goes on where it stopped and ends with the same sums.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.axis.accumulate import Accumulator
 from multitudes.axis.adherence import IN_ROLE, UNSCORED, Filter, by_judge, by_likelihood, threshold
+from multitudes.axis.answers import Aim, Answer, Collection, Step, read_answers, write_whole
 from multitudes.axis.collected import Collected, merge
 from multitudes.axis.conditions import Condition, conditions_of, messages_of
 from multitudes.axis.controls import UNFILTERED
@@ -37,82 +37,6 @@ SHARD = 8  # conditions whose answers are folded and written together
 MIN_TOKENS = 3  # counted tokens below which an answer is unscored
 FEW_QUESTIONS = 24  # up to so many, sums by question are kept at every layer; else at those that are looked at
 CODE_SCHEMA = 1  # raise it when what is asked or folded changes: older parts are then not continued
-
-
-class Step(NamedTuple):
-    """How far a collection is: ``done`` of ``total`` parts of the pass ``name``."""
-
-    name: str
-    done: int
-    total: int
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One answer, without its activations.
-
-    Attributes:
-        condition: Id of the condition.
-        question: Id of the question.
-        draw: Number of the draw.
-        text: What was said.
-        token_ids: Its tokens; the last was never read.
-        n_tokens: Counted tokens.
-        llr: Log-likelihood ratio, nats per token; NaN for arms without a role.
-        score: 0 to 3; -1 = unscored. Arms without a role have 3.
-    """
-
-    condition: str
-    question: str
-    draw: int
-    text: str
-    token_ids: tuple[int, ...]
-    n_tokens: int
-    llr: float
-    score: int
-
-
-class Aim(NamedTuple):
-    """Directions along which answers are projected while they are written.
-
-    Attributes:
-        unit: (L, d) one per block.
-        beside: (K, d) others, to compare with, all at block ``layer``.
-        layer: That block.
-    """
-
-    unit: NDArray[Any]
-    beside: NDArray[Any]
-    layer: int
-
-    def __call__(self, means: NDArray[Any]) -> NDArray[np.float32]:
-        """(L + K,) projections of one mean residual stream (L, d), in residual units."""
-        wide = means.astype(np.float64)
-        own, other = np.einsum("ld,ld->l", wide, self.unit), self.beside @ wide[self.layer]
-        return np.concatenate([own, other]).astype(np.float32)
-
-
-@dataclass(frozen=True)
-class Collection:
-    """What a collection leaves.
-
-    Attributes:
-        fixed: Sums of the fixed text.
-        generated: Sums of the answers; kept roles' answers only, with ``unfiltered`` beside them.
-        answers: All answers.
-        theta: Threshold of the likelihood filter, nats per token; NaN with another filter.
-        null: Log-likelihood ratios of the null.
-        filter: How answers were filtered.
-        projections: (answers, L + K) along an ``Aim``, NaN where an answer is too short; None without one.
-    """
-
-    fixed: Collected
-    generated: Collected
-    answers: tuple[Answer, ...]
-    theta: float
-    null: tuple[float, ...]
-    filter: Filter
-    projections: NDArray[np.float32] | None = None
 
 
 async def collect(
@@ -182,22 +106,7 @@ def _claim(
                 found=f"another {', '.join(differs)}", hint="give another --out, or remove the folder",
             )  # fmt: skip
         return
-    _write(file, json.dumps(key, indent=1))
-
-
-def _write(path: Path, content: str | NDArray[Any]) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as stream:
-            if isinstance(content, str):
-                stream.write(content.encode("utf-8", "surrogatepass"))
-            else:
-                np.save(stream, content, allow_pickle=False)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_whole(file, json.dumps(key, indent=1))
 
 
 def _accumulator(
@@ -282,7 +191,7 @@ async def _generated(
             if judge is None:
                 about["null"] = await _null(model, everything, size, shards[0], questions, answers, seed)
                 about["theta"] = threshold(about["null"])
-            _write(folder / "null.json", json.dumps(about))
+            write_whole(folder / "null.json", json.dumps(about))
         answers = await _scored(model, everything, shards[k], questions, answers, about["theta"], judge)
         places = {c.id: c for c in shards[k]}, {q.id: (j, q) for j, q in enumerate(questions)}
         for answer, x in zip(answers, means, strict=True):
@@ -293,9 +202,9 @@ async def _generated(
         if aim is not None:
             nothing = np.full(model.n_layers + len(aim.beside), np.nan, np.float32)
             rows = [aim(x) if a.n_tokens >= MIN_TOKENS else nothing for a, x in zip(answers, means, strict=True)]
-            _write(folder / f"projections-{k:04d}.npy", np.stack(rows))
+            write_whole(folder / f"projections-{k:04d}.npy", np.stack(rows))
         lines = [json.dumps(asdict(a), ensure_ascii=False, allow_nan=True) for a in answers]
-        _write(folder / f"answers-{k:04d}.jsonl", "\n".join(lines) + "\n")
+        write_whole(folder / f"answers-{k:04d}.jsonl", "\n".join(lines) + "\n")
         save_collected(total, folder / f"sums-{k + 1:04d}.safetensors")
         (folder / f"sums-{k:04d}.safetensors").unlink(missing_ok=True)
     told(Step("roles", len(shards), len(shards)))
@@ -309,14 +218,6 @@ def _resume(folder: Path) -> tuple[int, Collected | None]:
     if not files:
         return 0, None
     return int(files[-1].stem.partition("-")[2]), load_collected(files[-1])
-
-
-def read_answers(folder: Path) -> Iterable[Answer]:
-    """Answers of a collection, in the order of asking."""
-    for file in sorted(folder.glob("answers-*.jsonl")):
-        for line in file.read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
-            yield Answer(**{**row, "token_ids": tuple(row["token_ids"])})
 
 
 def _shards(plan: Sequence[Condition]) -> Iterable[list[Condition]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     AllowInfNan,
@@ -27,7 +27,8 @@ from multitudes.simulate.conversation import ProbeSpec
 from multitudes.simulate.guards import GUARDS
 
 PLACING = ("template", "sobol", "sobol-or-template")  # generators that need dimensions
-GAUGES = ("leak", "listener", "coverage", "variance", "diversity", "fluency")
+GaugeName = Literal["leak", "listener", "coverage", "variance", "diversity", "fluency"]
+GAUGES: tuple[GaugeName, ...] = get_args(GaugeName)
 
 
 def _plain_id(value: Any) -> Any:
@@ -163,7 +164,7 @@ class SurveySpec(Frozen):
 class MeasureSpec(Frozen):
     """What is measured."""
 
-    gauges: tuple[Literal["leak", "listener", "coverage", "variance", "diversity", "fluency"], ...] = Field(
+    gauges: tuple[GaugeName, ...] = Field(
         GAUGES, description="Gauges to read."
     )
     candidates: Whole = Field(4, ge=2, le=64, description="People a listener chooses among, the true one included.")
