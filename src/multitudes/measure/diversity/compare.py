@@ -182,13 +182,14 @@ def _cell(
             return np.asarray(sign * (a - b) if plain else sign * np.log(a / b))
 
     found = bca(columns, effect, seed=seed)
+    nothing_there = before == after == 0  # such as no valid text on either side: no ground to call them equivalent
     margin = MARGIN_PLAIN if plain else MARGIN
     return {
         **base, "mean_before": before, "mean_after": after, "effect": found.value, "plain": plain,
         "low": found.low, "high": found.high, "p": sign_flip_p(_influence(columns), seed=seed), "se": found.se,
-        "small": -margin < found.low90 and found.high90 < margin,
+        "small": -margin < found.low90 and found.high90 < margin and not nothing_there,
         "prompts_needed": math.ceil(len(columns) * (POWER * found.se / margin) ** 2) if found.se > 0 else None,
-        "note": "; ".join(n for n in (found.note, _drawn(x, y)) if n),
+        "note": "; ".join(n for n in ("both are 0" if nothing_there else found.note, _drawn(x, y)) if n),
     }  # fmt: skip
 
 
