@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from _common import Timer, finish, machine, peak_rss_mib
-from multitudes.measure.diversity.overlap import _similar
+from multitudes.measure.diversity.overlap import similar
 from multitudes.measure.diversity.stream import (
     REGISTERS,
     HyperLogLog,
@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=PAIRS)
     options = parser.parse_args()
     n, at = options.texts, machine()
-    assert _similar(["ab"], ["ab"]).item() == 1  # the library for pairs is there
+    assert similar(["ab"], ["ab"]).item() == 1  # the library for pairs is there
     figures: dict[str, object] = {"texts": n}
     whole = Timer()
     with whole:
