@@ -14,7 +14,8 @@ from multitudes.models.edit import AlreadyAttached, DegenerateDirections
 
 __all__ = [
     "AlreadyAttached", "AxisMismatch", "CaptureMismatch", "CollectionMismatch", "DamagedSums", "DegenerateDirections",
-    "MixedMethods", "NoAxis", "OrientationUnknown", "RoleSetError", "SignError", "TooFewGroups", "TooFewRoles",
+    "MixedMethods", "NoAxis", "NoScale", "NotOwn", "NothingToRead", "OrientationUnknown", "RoleSetError", "SignError",
+    "TooFewGroups", "TooFewRoles",
 ]  # fmt: skip
 
 
@@ -85,6 +86,54 @@ class MixedMethods(GaugeError):
 
 class CollectionMismatch(GaugeError):
     """Sums over different roles, questions, layers or widths that were to be added."""
+
+
+class NoScale(GaugeError):
+    """An axis without the two means that make its scale.
+
+    Args:
+        where: Which.
+        layer: The analysis layer.
+    """
+
+    def __init__(self, where: str, layer: int) -> None:
+        super().__init__(
+            "the axis has no scale: nobody knows where its average role and its default Assistant lie", where=where,
+            found=f"no means at layer {layer}", expected="a fitted axis",
+            hint="fit an axis on the model itself: multitudes axis fit MODEL",
+        )  # fmt: skip
+
+
+class NothingToRead(GaugeError):
+    """A transcript in which the speaker that is to be read has no turn.
+
+    Args:
+        where: Which.
+        speaker: Whose turns were wanted.
+        there: Who speaks in it.
+    """
+
+    def __init__(self, where: str, speaker: str, there: Iterable[str]) -> None:
+        super().__init__(
+            f"there is no turn of the {speaker} to read", where=where,
+            found=f"turns of {', '.join(there) or 'nobody'}", expected=f"at least one turn of the {speaker}",
+            hint="read the other side: speaker 'user' is the simulated person, 'assistant' whom they talk to",
+        )  # fmt: skip
+
+
+class NotOwn(GaugeError):
+    """A conversation from a file where one is needed that the model itself wrote.
+
+    Args:
+        where: Which.
+    """
+
+    def __init__(self, where: str) -> None:
+        super().__init__(
+            "nobody knows which model wrote this conversation", where=where, found="an imported transcript",
+            expected="a conversation that was held here",
+            hint="read it as a reader: axis.reader.read_conversation, or multitudes axis project",
+        )  # fmt: skip
 
 
 # --- models ---------------------------------------------------------------------------------------------------

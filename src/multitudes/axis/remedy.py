@@ -95,6 +95,16 @@ class Edited(Wrapper):
             out += await self.inner.read_turns([talk], layers, edit=_with(own, edit))  # type: ignore[attr-defined]
         return out
 
+    async def turn_lengths(
+        self, talks: Sequence[Sequence[Message]], *, edit: Edit | None = None
+    ) -> list[tuple[int, ...]]:
+        """Counted tokens of each assistant turn under the edit."""
+        edits = await asyncio.gather(*(self.edit_of(t) for t in talks))
+        out = []
+        for talk, own in zip(talks, edits, strict=True):
+            out += await self.inner.turn_lengths([talk], edit=_with(own, edit))  # type: ignore[attr-defined]
+        return out
+
     @property
     def n_layers(self) -> int:
         """Blocks of the model."""

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from multitudes.cli._axis_chat import chat
+from multitudes.cli._axis_read import cross_read_check, drift, project
 from multitudes.cli._show import console, ending, print_json, progress
 
 app = typer.Typer(help="The Assistant Axis of a model: fit, show, read, hold.", no_args_is_help=True)
@@ -99,9 +100,28 @@ def import_files(
 def check(
     model: Annotated[str, typer.Argument(help="A local model.")],
     responses: Annotated[int, typer.Option(help="Answers that are compared.")] = 64,
+    cross_read: Annotated[
+        str | None, typer.Option(help="Another local model instead: may each read for the other?")
+    ] = None,
+    axis: Annotated[Path | None, typer.Option(help="With --cross-read: axis of the model.")] = None,
+    other_axis: Annotated[Path | None, typer.Option(help="With --cross-read: axis of the other model.")] = None,
+    scripts: Annotated[int, typer.Option(help="With --cross-read: scripts of each drift domain.")] = 5,
+    seed: Annotated[int, typer.Option(help="With --cross-read: root of all seeds.")] = 0,
 ) -> None:
-    """Prove that reading inside while answers are written gives what reading them afterwards gives."""
+    """Prove that reading inside while answers are written gives what reading them afterwards gives.
+
+    With --cross-read: let two models write, each read the other, and say how far a reading follows the author's own.
+    """
     with ending():
+        if cross_read is not None:
+            from multitudes.core.errors import ConfigError
+
+            if axis is None or other_axis is None:
+                raise ConfigError(
+                    "two models need two axes", where="--cross-read", hint="give --axis and --other-axis"
+                )
+            cross_read_check(model, axis, cross_read, other_axis, scripts=scripts, seed=seed)
+            return
         from multitudes.axis.check import check_capture
         from multitudes.axis.presets import preset
         from multitudes.axis.roles import shipped
@@ -116,6 +136,8 @@ def check(
 
 
 app.command("chat")(chat)
+app.command("project")(project)
+app.command("drift")(drift)
 
 
 def _slug(model: str) -> str:

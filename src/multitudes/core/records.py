@@ -11,9 +11,11 @@ from collections import Counter
 from functools import cached_property
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from multitudes.core.canonical import content_hash
+from multitudes.core.frozen import Frozen as Frozen
+from multitudes.core.inside import Inside
 
 SCHEMA_VERSION: Literal[1] = 1
 
@@ -27,12 +29,6 @@ StopReason = Literal[
 Direction = Literal["higher", "lower", "target", "none"]
 
 ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,79}")
-
-
-class Frozen(BaseModel):
-    """A value that cannot be changed and refuses fields it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
 
 class Record(Frozen):
@@ -294,6 +290,7 @@ class Turn(Frozen):
         reasoning: Thinking that the model sent apart from its text; never shown to the other side.
         call: What the generation of the kept text cost; None for imported turns.
         call_rejected: What the rejected draws cost together.
+        inside: Where the model was on an axis while it wrote the kept text; None where nobody looked.
     """
 
     speaker: Speaker
@@ -304,6 +301,7 @@ class Turn(Frozen):
     reasoning: str | None = None
     call: Call | None = None
     call_rejected: Usage | None = None
+    inside: Inside | None = None
 
 
 class Fault(Frozen):

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.core.errors import ConfigError, Unsupported
+from multitudes.core.inside import Inside
 from multitudes.core.records import SeedStatus, Usage
 from multitudes.models.edit import Edit
 
@@ -156,6 +157,7 @@ class Reply:
         engine: Fingerprint of what spoke.
         fault: Set exactly when ``finish`` is ``error``.
         internals: What was read inside, where the request had an edit or something to watch.
+        inside: The same on an axis, where somebody who knows one stands between; what is kept of it with the turn.
     """
 
     text: str
@@ -175,6 +177,7 @@ class Reply:
     engine: str = ""
     fault: ReplyFault | None = None
     internals: Internals | None = None
+    inside: Inside | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from typing import Any
 from multitudes.core.errors import MissingExtra, StoreError
 from multitudes.core.records import Reading
 from multitudes.report import figures, ladder, rerun, sections
+from multitudes.report.drift_figure import drift_figure
 from multitudes.report.svg import Markup
 from multitudes.report.words import STOPS, clean, cleaned, counted, emphasised
 from multitudes.study.data import RunData
@@ -184,6 +185,7 @@ def _curves(run: RunData) -> list[figures.Figure]:
             caption="How much the listener learns about who is speaking, in bits: if the people were "
             "interchangeable, both curves would lie on the dashed line; below it the lines mislead.",
         ),
+        drift_figure(_reading(run, "drift")),
     ]  # fmt: skip
 
 

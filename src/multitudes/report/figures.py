@@ -63,7 +63,8 @@ def why_missing(reading: Reading | None) -> str:
     if reading is None:
         return "Not measured: the gauge was not asked for, or the run has not come that far."
     if reading.scores and reading.scores[0].name == "not_read":
-        return f"Not measured: {reading.scores[0].note or 'no reason was given'}."
+        note = reading.scores[0].note or "no reason was given"
+        return f"{note[0].upper()}{note[1:]}." if note.startswith("not applicable") else f"Not measured: {note}."
     return ""
 
 

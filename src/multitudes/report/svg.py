@@ -105,12 +105,22 @@ def curve_panel(
     null_name: str = "",
     title: str,
     description: str,
+    zones: Sequence[tuple[float, float]] = (),
+    behind: str = "people",
 ) -> Markup:
-    """Lines with bands over turns, the line of "nothing there" dashed and named."""
+    """Lines with bands over turns, the line of "nothing there" dashed and named.
+
+    Stretches of turns may be shaded (``zones``); ``behind`` says what a point is a mean of.
+    """
     xs = sorted({p[0] for s in series for p in s.points})
     low, high = (xs[0] - 0.5, xs[-1] + 0.5) if len(xs) == 1 else (xs[0], xs[-1])
     at_x, at_y = scale(low, high, LEFT + 6, W - RIGHT - 6), scale(y.low, y.high, H - BOTTOM, TOP)
-    parts = [
+    parts: list[object] = [
+        tag("rect", class_="zone faint", x=at_x(a), width=at_x(b) - at_x(a), y=TOP, height=H - BOTTOM - TOP)
+        for a, b in ((max(a, low), min(b, high)) for a, b in zones)
+        if b > a
+    ]
+    parts += [
         join(
             [
                 tag("line", class_="grid", x1=LEFT, x2=W - RIGHT, y1=at_y(v), y2=at_y(v)),
@@ -129,7 +139,7 @@ def curve_panel(
     whole = (
         f"{x_label} (n = {next(iter(ns.values()))})"
         if len(set(ns.values())) == 1
-        else f"{x_label}; n people are behind each point"
+        else f"{x_label}; n {behind} are behind each point"
     )
     parts.append(tag("text", whole, class_="axis", x=(LEFT + W - RIGHT) / 2, y=H - 5, text_anchor="middle"))
     if null is not None and y.low <= null <= y.high:

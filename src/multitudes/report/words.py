@@ -16,6 +16,7 @@ GAUGES = {
     "variance": "Person or noise",
     "diversity": "Variety of words",
     "fluency": "Still language",
+    "drift": "Along the Assistant axis",
 }
 STOPS = {
     "max_turns": "all turns held",

@@ -301,5 +301,5 @@ def _turn(
     )
     return Turn(
         speaker=speaker, text=reply.text, rejected=tuple(rejected), guards=guards, reasoning=reply.reasoning,
-        call=call, call_rejected=spent if rejected else None,
+        call=call, call_rejected=spent if rejected else None, inside=reply.inside,
     )  # fmt: skip

@@ -58,6 +58,10 @@ class ModelTarget:
         """The model's name."""
         return self.model.info.name
 
+    def over(self, model: ChatModel) -> ModelTarget:
+        """The same target with another model in the place of its own."""
+        return ModelTarget(model, self._sampling)
+
     async def reply(self, messages: Sequence[Message], *, seed: int, conversation_id: str) -> Reply:
         """One reply of the model."""
         request = Request(tuple(messages), self._sampling, seed=seed, call_id=conversation_id)

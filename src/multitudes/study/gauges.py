@@ -15,6 +15,7 @@ from multitudes.core.errors import GaugeError, MixedEngines
 from multitudes.core.records import Answer, Conversation, Population, Questionnaire, Reading, Score
 from multitudes.measure.coverage_reading import coverage_reading
 from multitudes.measure.diversity.reading import diversity_reading
+from multitudes.measure.drift_reading import drift_reading
 from multitudes.measure.fluency import fluency_reading
 from multitudes.measure.leak import leak_reading
 from multitudes.measure.listener_reading import listener_reading
@@ -28,6 +29,7 @@ from multitudes.study.evidence import text_key
 from multitudes.study.human import stored_human
 from multitudes.study.spec import StudySpec
 from multitudes.study.store import Store
+from multitudes.study.taps import neutral_of
 
 MISSING_SHARE = 1 / 3  # of an axis's items; with more missing a person has no position on it
 
@@ -44,6 +46,8 @@ class Material:
         placebo_waived: Why there are no placebo arms.
         temperature: Of sampled answers.
         quick: Read values only: no permutation tests, no verdict.
+        axis: What is known of the axis along which turns were read while they were said.
+        neutral: By conversation, where the target's answer to an everyday question at the end lies on it.
     """
 
     conversations: tuple[Conversation, ...]
@@ -57,6 +61,8 @@ class Material:
     placebo_waived: str = ""
     temperature: float = 1.0
     quick: bool = False
+    axis: Mapping[str, Any] | None = None
+    neutral: Mapping[str, float] | None = None
     seed: int = 0
 
     def without(self, people: frozenset[str]) -> Material:
@@ -87,6 +93,8 @@ def material_of(store: Store, spec: StudySpec) -> Material:
         human=stored_human(store.get_meta("human")),
         placebo_waived=spec.survey.placebo_waived if spec.survey else "",
         temperature=spec.survey.temperature if spec.survey else 1.0,
+        axis=store.get_meta("axis"),
+        neutral=neutral_of(store),
         seed=spec.seed,
     )
 
@@ -289,6 +297,11 @@ def _diversity(m: Material) -> Reading:
     return found
 
 
+def _drift(m: Material) -> Reading:
+    """Turns of both sides along the axis of the study, as they were read while they were said."""
+    return drift_reading(m.conversations, axis=m.axis, neutral=m.neutral, seed=m.seed)
+
+
 def _fluency(m: Material) -> Reading:
     """Lines as the listener finds them, under the person who said them."""
     nats: list[float] = []
@@ -319,6 +332,7 @@ _GAUGES: dict[str, Callable[[Material], Reading]] = {
     "variance": _variance,
     "diversity": _diversity,
     "fluency": _fluency,
+    "drift": _drift,
 }
 
 

@@ -29,6 +29,7 @@ from multitudes.study.human import read_human
 from multitudes.study.plan import Plan, make_plan
 from multitudes.study.spec import StudySpec, TargetSpec
 from multitudes.study.store import Store
+from multitudes.study.taps import Taps, ask_neutral, open_taps, tapped_sides
 
 ASKS_AT_ONCE = 96  # survey answers in one batch and one transaction
 
@@ -111,6 +112,7 @@ async def run_study(
         voices = voices or load_voices(spec, base=base)
         try:
             _check_abilities(spec, voices)
+            taps = open_taps(spec, voices.simulator, voices.target, base=base)
             await _probe_seeds(voices)
             population = await _population(store, spec, questionnaire, voices, base, watch)
             # Only now is the folder this study's: one that could not begin may be mended and run again in it.
@@ -122,11 +124,13 @@ async def run_study(
             plan = make_plan(
                 spec, population, questionnaire, mode=mode_of(voices.simulator) if mode == "auto" else mode
             )
-            _record_setup(store, plan, voices, questionnaire)
+            _record_setup(store, plan, voices, questionnaire, taps)
             if questionnaire is not None and spec.survey is not None and spec.survey.human is not None:
                 store.put_meta(human=read_human(base / spec.survey.human, questionnaire))
-            await _converse(store, plan, spec, voices, watch, retry_faults)
+            await _converse(store, plan, spec, voices, taps, watch, retry_faults)
             await _survey(store, plan, spec, voices, watch, retry_faults)
+            if taps is not None and "drift" in spec.measure.gauges:
+                await ask_neutral(store, taps, spec)
             await _measure(store, spec, population, voices, watch)
         finally:
             close = getattr(voices.target, "aclose", None)
@@ -202,7 +206,9 @@ async def _population(
     return population
 
 
-def _record_setup(store: Store, plan: Plan, voices: Voices, questionnaire: Questionnaire | None) -> None:
+def _record_setup(
+    store: Store, plan: Plan, voices: Voices, questionnaire: Questionnaire | None, taps: Taps | None
+) -> None:
     models = {"simulator": _describe(voices.simulator), "target": {"name": voices.target.name}}
     if isinstance(voices.target, ModelTarget):
         models["target"] = _describe(voices.target.model)
@@ -214,6 +220,7 @@ def _record_setup(store: Store, plan: Plan, voices: Voices, questionnaire: Quest
         templates={"persona": template_hash(), **survey_hash()},
         questionnaire=None if questionnaire is None else questionnaire.model_dump(mode="json"),
         planned={"conversations": len(plan.talks), "answers": len(plan.asks)},
+        axis=None if taps is None else taps.about,
     )
 
 
@@ -243,19 +250,14 @@ def _unfinished(record: Conversation | Answer, retry_faults: bool) -> bool:
 
 
 async def _converse(
-    store: Store, plan: Plan, spec: StudySpec, voices: Voices, watch: Watch, retry_faults: bool
+    store: Store, plan: Plan, spec: StudySpec, voices: Voices, taps: Taps | None, watch: Watch, retry_faults: bool
 ) -> None:
+    simulator, target = tapped_sides(taps, voices.simulator, voices.target)
     done = {c.id for c in store.conversations() if not _unfinished(c, retry_faults)}
     todo = [t for t in plan.talks if t.id not in done]
     count = len(plan.talks) - len(todo)
     watch(Step("conversations", count, len(plan.talks)))
-    held = hold_all(
-        todo,
-        simulator=voices.simulator,
-        target=voices.target,
-        rules=plan.rules,
-        in_flight=spec.conversation.in_flight,
-    )
+    held = hold_all(todo, simulator=simulator, target=target, rules=plan.rules, in_flight=spec.conversation.in_flight)
     async with aclosing(held):  # a store that fails must not leave conversations going on unheard
         async for conversation in held:
             store.add_conversation(conversation)

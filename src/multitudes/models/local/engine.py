@@ -330,6 +330,13 @@ class LocalModel:
                 )  # fmt: skip
         return await self._in_thread(partial(self._read_means_now, passages, layers))
 
+    async def turn_lengths(
+        self, talks: Sequence[Sequence[Message]], *, edit: Edit | None = None
+    ) -> list[tuple[int, ...]]:
+        """Counted tokens of each assistant turn: those that ``read_turns`` averages over."""
+        spans = [self.template.turn_ids(talk, salt=_salt(edit))[1] for talk in talks]
+        return [tuple(stop - start for start, stop in of_talk) for of_talk in spans]
+
     @torch.inference_mode()
     def _read_tokens_now(self, passages: Sequence[Passage], layers: Sequence[int]) -> list[Any]:
         return list(read_tokens(self.batcher, passages, layers))
