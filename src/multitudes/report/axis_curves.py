@@ -13,7 +13,7 @@ from multitudes.axis.axis import Axis
 from multitudes.axis.components import NOISE_GATE
 from multitudes.report.axis_facts import PUBLISHED_ALL, STABLE, at, curve, fixed
 from multitudes.report.svg import Markup, Range, Scale, join, nice_range, picture, scale, tag
-from multitudes.report.words import percent, two
+from multitudes.report.words import two
 
 W, H, LEFT, RIGHT, TOP, BOTTOM = 320, 208, 42, 10, 24, 36
 TONES = ("accent", "ink")
@@ -48,6 +48,10 @@ class Panel(NamedTuple):
     form: Callable[[float], str] = fixed
 
 
+def _percent(value: float) -> str:
+    return f"{value:.0%}".replace("-", "−")
+
+
 def _whole(value: float) -> str:
     return f"{value:.0f}"
 
@@ -55,10 +59,10 @@ def _whole(value: float) -> str:
 PANELS = (
     Panel(
         "Is it the first component?",
-        "Cosine of the axis with PC1. Where the line lies above the dashed one, the default is more than just another "
-        "mean that lies apart.",
-        (("pc1_cosine", "the axis"), ("pseudo_median", "any role in the default's place, median")),
-        0.0, 1.0, (Level(PUBLISHED_ALL, "published: above, at all layers"),),
+        "Cosine of the axis with PC1. Where the line lies above the dashed one, the default is more than just "
+        "another mean that lies apart.",
+        (("pc1_cosine", "the axis"), ("pseudo_median", "any role in its place, median")),
+        0.0, 1.0, (Level(PUBLISHED_ALL, "published: above this"),),
     ),
     Panel(
         "Would other questions give it?",
@@ -71,7 +75,7 @@ PANELS = (
         "Share of the spread between role means that few answers alone would give. Above the dashed line the "
         "components mean nothing.",
         (("noise_share", "noise"),),
-        0.0, 0.6, (Level(NOISE_GATE, "too much"),), percent,
+        0.0, 0.6, (Level(NOISE_GATE, "too much"),), _percent,
     ),
     Panel(
         "Do single answers part?",
@@ -81,24 +85,24 @@ PANELS = (
     ),
     Panel(
         "Is it only a long prompt?",
-        "z of prompts that are as long as a role's and hold none. At 1 they are like the default; what is missing to 1 "
-        "is the prompt, not a role.",
-        (("z_neutral", "neutral: rules of an exchange"), ("z_placebo", "placebo: prose about nothing of the kind")),
+        "z of prompts that are as long as a role's and hold none. At 1 they are like the default; what is missing to "
+        "1 is the prompt, not a role.",
+        (("z_neutral", "neutral: rules, no role"), ("z_placebo", "placebo: prose, no role")),
         0.0, 1.0, (Level(0.0, "average role"), Level(1.0, "default")),
     ),
     Panel(
         "Do two ways agree?",
-        "Cosine of the axis with the one that the other method gives, and with the one of all answers, filtered or not. "
-        "0 is unrelated.",
+        "Cosine of the axis with the one that the other method gives, and with the one of all answers, filtered or "
+        "not. 0 is unrelated.",
         (("other_method", "fixed text against generated"), ("cosine_unfiltered", "without the filter")),
         0.0, 1.0, (Level(0.0, "unrelated"),),
     ),
     Panel(
         "How large is the first component?",
-        "Its share of the spread of roles; noise makes it larger. Half of the questions, looked at in the other half, "
-        "are free of that.",
+        "Its share of the spread of roles; noise makes it larger. Directions of one half of the questions, looked at "
+        "in the other half, are free of that.",
         (("explained_1", "PC1"), ("cross_validated_1", "PC1, seen in the other half")),
-        0.0, 0.4, (), percent,
+        0.0, 0.4, (), _percent,
     ),
     Panel(
         "How many dimensions?",
@@ -108,10 +112,10 @@ PANELS = (
     ),
     Panel(
         "Is the default at the edge?",
-        "Share of roles that lie farther out on PC1 than the default. At 0 nobody is more of an Assistant; one half is "
-        "the middle of the crowd.",
+        "Share of roles that lie farther out on PC1 than the default. At 0 nobody is more of an Assistant; one half "
+        "is the middle of the crowd.",
         (("edge", "roles beyond it"),),
-        0.0, 0.5, (Level(0.5, "middle of the crowd"),), percent,
+        0.0, 0.5, (Level(0.5, "middle of the crowd"),), _percent,
     ),
 )  # fmt: skip
 
@@ -127,13 +131,14 @@ def _figure(axis: Axis, p: Panel) -> Markup:
     head = [tag("h3", p.title), tag("figcaption", p.caption)]
     if not known:
         return tag("figure", *head, tag("p", "This axis does not hold these numbers.", class_="empty"))
+    drawing, unnamed = layer_panel(
+        [(tone, words, curve(axis, name)) for tone, name, words in known], p, layer=axis.layer, window=axis.window
+    )
     key = [
         tag("li", tag("i", class_=f"mark line-{tone}"), words, " ", tag("b", _form(p, at(axis, name))))
         for tone, name, words in known
     ]
-    drawing = layer_panel(
-        [(tone, words, curve(axis, name)) for tone, name, words in known], p, layer=axis.layer, window=axis.window
-    )
+    key += [tag("li", tag("i", class_="mark null"), level.name) for level in unnamed]
     return tag("figure", *head, tag("ul", *key, class_="key"), tag("div", drawing, class_="drawing"))
 
 
@@ -143,8 +148,8 @@ def _form(p: Panel, value: float) -> str:
 
 def layer_panel(
     lines: Sequence[tuple[str, str, NDArray[np.float64]]], p: Panel, *, layer: int, window: Sequence[int]
-) -> Markup:
-    """Lines over layers. A value that is not known is a gap.
+) -> tuple[Markup, list[Level]]:
+    """Lines over layers, and the levels whose names found no room. A value that is not known is a gap.
 
     Args:
         lines: (tone, words, (L,) values).
@@ -161,12 +166,15 @@ def layer_panel(
     for level in p.levels:
         parts.append(tag("line", class_="null", x1=LEFT, x2=W - RIGHT, y1=at_y(level.value), y2=at_y(level.value)))
     parts += [_line(tone, words, v, at_x, at_y, p, layer) for tone, words, v in reversed(lines)]
+    unnamed = []
     for level in p.levels:
         spot = _free(level, values, at_x, at_y)
-        if spot:
+        if spot is None:
+            unnamed.append(level)
+        else:
             parts.append(tag("text", level.name, class_="null-name", x=spot[0], y=spot[1], text_anchor=spot[2]))
     words = "; ".join(f"{words} {_form(p, float(v[layer]))}" for _, words, v in lines)
-    return picture(parts, W, H, title=p.title, description=f"At layer {layer}: {words}.")
+    return picture(parts, W, H, title=p.title, description=f"At layer {layer}: {words}."), unnamed
 
 
 def _ground(at_x: Scale, at_y: Scale, y: Range, p: Panel, layer: int, window: Sequence[int], n: int) -> list[object]:

@@ -145,7 +145,9 @@ def family_name(family: int) -> str:
 def warnings(axis: Axis) -> list[str]:
     """What a reader should know first, as sentences; curves that the artifact lacks raise none."""
     lacking = ("split_half", "noise_share", "pc1_cosine", "pseudo_median")
-    found = warnings_of(replace(axis, curves={**axis.curves, **{k: curve(axis, k) for k in lacking}}))
+    curves = {**axis.curves, **{k: curve(axis, k).astype(np.float32) for k in lacking}}
+    z_tau = {k: number(v) for k, v in about(axis, "z_tau").items()}  # a stored NaN travels as a string
+    found = warnings_of(replace(axis, curves=curves, about={**axis.about, "z_tau": z_tau}))
     return [w[:1].upper() + w[1:] + "." for w in found]
 
 
@@ -166,12 +168,13 @@ def first_component(axis: Axis) -> str:
     if math.isnan(cosine):
         return "How close the axis lies to the first component is not known."
     if math.isnan(crowd):
-        return f"Its cosine with the first component (PC1) is {fixed(cosine)}; what any role would give is not known."
+        told = f"The cosine of the axis with the first component (PC1) is {fixed(cosine)}"
+        return f"{told}; what any role would give is not known."
     closer = "closer than" if cosine > crowd else "no closer than"
-    above = "" if math.isnan(rank) else f", above {percent(rank)} of them"
+    above = "" if math.isnan(rank) else f"; the default is above {percent(rank)} of them"
     return (
-        f"Its cosine with the first component (PC1) is {fixed(cosine)}: {closer} that of an axis drawn for any single "
-        f"role (median {fixed(crowd)}{above})."
+        f"The cosine of the axis with the first component (PC1) is {fixed(cosine)}: {closer} that of an axis drawn"
+        f" for any single role (median {fixed(crowd)}{above})."
     )
 
 
@@ -199,11 +202,11 @@ def separated(axis: Axis) -> str:
     if math.isnan(own):
         return ""
     beside = control.get("covariance")
-    told = f"A single answer of the default lies above one of a role {percent(own)} of the time (chance 50%)"
+    told = f"A single answer of the default lies above one of a role {percent(own)} of the time (chance 50%"
     if not isinstance(beside, Mapping):
-        return told + "."
-    limit = number(beside.get("p95"))
-    return f"{told}; along random directions of persona space, 95 of 100 stay below {percent(limit)}."
+        return told + ")."
+    limit = percent(number(beside.get("p95")))
+    return f"{told}; along 95% of random directions of persona space at most {limit})."
 
 
 def noise(axis: Axis) -> str:
@@ -213,9 +216,8 @@ def noise(axis: Axis) -> str:
         return ""
     most = "at most " if axis.layer in (axis.about.get("noise_is_bound") or ()) else ""
     may = "may" if share <= NOISE_GATE else "may not"
-    return (
-        f"{most.capitalize()}{percent(share)} of the spread of roles is noise: the components {may} be interpreted."
-    )
+    told = f"{most.capitalize()}{percent(share)} of the spread of roles is noise"
+    return f"{told}: the components {may} be interpreted."
 
 
 def pass_share(axis: Axis) -> float:
@@ -240,7 +242,7 @@ def kept_sentence(axis: Axis) -> str:
 
 
 def dropped(axis: Axis, name: str = "dropped_fixed") -> list[tuple[str, int]]:
-    """Roles left out for want of answers, and how many each had: of the fit, or (``dropped_answers``) of the scale."""
+    """Roles with too few answers, and how many each had: for the fit, or (``dropped_answers``) for the scale."""
     return [(str(role), int(n)) for role, n in axis.about.get(name) or ()]
 
 

@@ -18,8 +18,8 @@ def axis_lines(axis: Axis) -> list[str]:
     """
     lines = [f"warning: {w}" for w in facts.warnings(axis)]
     lines += [facts.verdict(axis), *_what(axis), *_direction(axis), *_controls(axis)]
-    lines.append(f"Published figures are read in {facts.PUBLISHED}, of models of 27 to 70 billion parameters, and not "
-                 "checked here.")  # fmt: skip
+    lines.append(f"Published figures are read in {facts.PUBLISHED}, of models of 27 to 70 billion parameters, and "
+                 "not checked here.")  # fmt: skip
     return [clean(line).replace("\n", " ") for line in lines]
 
 
@@ -40,16 +40,16 @@ def _direction(axis: Axis) -> list[str]:
     lowest = facts.finite_min(facts.curve(axis, "pc1_cosine"))
     bound = "at most " if axis.layer in (axis.about.get("noise_is_bound") or ()) else ""
     return [
-        f"split-half  {fixed(at(axis, 'split_half'))} between halves of the questions ({fixed(facts.STABLE)} wanted), "
-        f"{fixed(at(axis, 'role_halves'))} between halves of the roles",
+        f"split-half  {fixed(at(axis, 'split_half'))} between halves of the questions ({fixed(facts.STABLE)} wanted),"
+        f" {fixed(at(axis, 'role_halves'))} between halves of the roles",
         f"cos(axis, PC1) {fixed(at(axis, 'pc1_cosine'))}, at least {fixed(lowest)} at all layers; any role in the "
         f"default's place {fixed(crowd)} (the default is above {percent(rank)} of them); published > "
         f"{facts.PUBLISHED_MIDDLE:.2f} at the middle layer, > {facts.PUBLISHED_ALL:.2f} at all",
         f"spread      PC1 {percent(at(axis, 'explained_1'))} of it (in the other half of the questions "
         f"{percent(at(axis, 'cross_validated_1'))}), PC2 {percent(at(axis, 'explained_2'))}; "
         f"{_whole(at(axis, 'dims70'))} components hold 70% (published {facts.PUBLISHED_DIMS})",
-        f"noise       {bound}{percent(at(axis, 'noise_share'))} of the spread of roles (above 50% its components mean "
-        "nothing)",
+        f"noise       {bound}{percent(at(axis, 'noise_share'))} of the spread of roles (above 50% its components "
+        "mean nothing)",
     ]
 
 

@@ -1,7 +1,8 @@
 """How a role is drawn: colour and shape by z, a name where there is room, the key that says so.
 
-Colour has two ends, blue and orange, which the common kinds of colour blindness keep apart. On grey paper both ends are
-dark, so the shape says the side as well: a disc is nearer to the Assistant than the average role, a diamond farther.
+Colour has two ends, blue and orange, which the common kinds of colour blindness keep apart. On grey paper both ends
+are dark, so the shape says the side as well: a disc is nearer to the Assistant than the average role, a diamond is
+farther.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from multitudes.report.svg import Markup, picture, tag
 from multitudes.report.words import percent, shortened, two
 
 STEPS = 9  # colours; odd, so that the average role has one of its own
-LETTER = 6.1  # mean width of a letter of a name, in pixels
+LETTER, BOLD = 6.7, 7.5  # mean width of a letter of a name, in pixels, in the widest of the page's fonts
 LINE = 13  # height of a name
 MAX_NAME = 24
 ROUND = (0.0, math.pi, -math.pi / 2, math.pi / 2, -math.pi / 4, math.pi / 4, -3 * math.pi / 4, 3 * math.pi / 4)
-REACH = (8.0, 16.0, 28.0, 44.0, 64.0)  # how far a name may stand from its mark, nearest first
+REACH = (8.0, 16.0, 28.0, 44.0, 64.0, 90.0)  # how far a name may stand from its mark, nearest first
 
 Box = tuple[float, float, float, float]
 Spot = tuple[float, float]
@@ -102,7 +103,7 @@ class Names:
             class_: Look of the text.
         """
         short = shortened(text, MAX_NAME)
-        width = len(short) * LETTER
+        width = len(short) * (BOLD if "strong" in class_ else LETTER)
         for covers in (False, True) if must else (False,):
             for reach in REACH if must else REACH[:1]:
                 for angle in ROUND:
@@ -131,8 +132,12 @@ def _beside(spot: Spot, reach: float, angle: float, width: float) -> Box:
 
 
 def _named(text: str, box: Box, spot: Spot, index: int | None, class_: str, *, tied: bool) -> Markup:
-    middle = (box[0] + box[2]) / 2
-    label = tag("text", text, class_=class_, x=middle, y=box[3] - 3, text_anchor="middle", data_label=index)
+    anchor, at = "middle", (box[0] + box[2]) / 2
+    if box[0] >= spot[0]:  # beside its mark the name ends where the box does, however wide the letters turn out
+        anchor, at = "start", box[0]
+    elif box[2] <= spot[0]:
+        anchor, at = "end", box[2]
+    label = tag("text", text, class_=class_, x=at, y=box[3] - 3, text_anchor=anchor, data_label=index)
     if not tied:
         return label
     x, y = min(max(spot[0], box[0]), box[2]), min(max(spot[1], box[1]), box[3])
@@ -141,15 +146,20 @@ def _named(text: str, box: Box, spot: Spot, index: int | None, class_: str, *, t
 
 def colour_key(reach: float) -> Markup:
     """The colours with the z they stand for, and the two shapes."""
-    width, left, cell = 360, 12, 336 / STEPS
+    width, left, cell, low = 300, 8, 284 / STEPS, 46
     parts: list[object] = [
         tag("rect", class_=f"cell t{k}", x=left + k * cell, y=18, width=cell, height=12) for k in range(STEPS)
     ]
-    for share, anchor, word in (
-        (0.0, "start", "far from the Assistant"), (0.5, "middle", "average role"), (1.0, "end", "near it"),
-    ):  # fmt: skip
+    for share, anchor, word in ((0.0, "start", "← away"), (0.5, "middle", "average role"),
+                                (1.0, "end", "Assistant →")):  # fmt: skip
         x = left + share * STEPS * cell
         parts.append(tag("text", word, class_="axis", x=x, y=12, text_anchor=anchor))
-        z = two((2 * share - 1) * reach)
-        parts.append(tag("text", f"z = {z}", class_="tick", x=x, y=44, text_anchor=anchor))
-    return picture(parts, width, 50, title="Colours", description="Blue to orange by z; a diamond lies below 0.")
+    for share, anchor, away in ((0.0, "start", 16), (0.5, "middle", 0), (1.0, "end", -16)):
+        x = left + share * STEPS * cell + away
+        parts.append(tag("text", two((2 * share - 1) * reach), class_="tick", x=x, y=low, text_anchor=anchor))
+    side = 4.5 * 1.7
+    parts.append(tag("rect", class_="role t1", x=left + 5 - side / 2, y=low - 4 - side / 2, width=side, height=side,
+                     transform=f"rotate(45 {left + 5} {low - 4})"))  # fmt: skip
+    parts.append(tag("circle", class_="role t7", cx=left + STEPS * cell - 5, cy=low - 4, r=4.5))
+    words = "Blue to orange by z; a diamond lies below 0, a disc above."
+    return picture(parts, width, 52, title="Colours and shapes by z", description=words)

@@ -18,7 +18,7 @@ from multitudes.axis.axis import Axis
 from multitudes.core.errors import StoreError
 from multitudes.report import axis_facts as facts
 from multitudes.report.axis_curves import panels
-from multitudes.report.axis_facts import Space, at, curve, fixed
+from multitudes.report.axis_facts import Place, Space, at, curve, fixed
 from multitudes.report.axis_lines import axis_lines
 from multitudes.report.axis_marks import colour_key, reach_of
 from multitudes.report.axis_space import scatter, strips
@@ -28,6 +28,7 @@ from multitudes.report.words import clean, counted, emphasised, number, percent,
 __all__ = ["axis_lines", "axis_page", "write_axis_page"]
 
 _TEMPLATES = Path(__file__).parent / "templates"
+_ENDS = 6  # roles listed at either end of z
 _SEARCH = Markup(
     '<input type="search" id="find" autocomplete="off" spellcheck="false" placeholder="tutor, ghost, …">'
 )
@@ -73,8 +74,8 @@ def axis_page(axis: Axis) -> str:
         tag("a", "Skip to what was found", class_="skip", href="#headline"),
         _header(axis, model),
         tag(
-            "main", _headline(axis), _nav(), _space(axis, found), _near(axis, found), _layers(axis), _controls(axis),
-            _published(axis), _made(axis),
+            "main", _headline(axis), _nav(found), _space(axis, found), _near(axis, found), _layers(axis),
+            _controls(axis), _published(axis), _made(axis),
         ),
         tag("footer", tag("p", "One file, made from the stored axis. It loads nothing and sends nothing."),
             class_="end"),
@@ -131,17 +132,19 @@ def _piece(piece: tuple[str, str]) -> object:
     return tag("b", text) if kind == "number" else tag("span", text, class_="aside") if kind == "aside" else text
 
 
-def _nav() -> Markup:
+def _nav(found: Space) -> Markup:
     links = (("space", "Persona space"), ("near", "Who is near"), ("layers", "Layer by layer"),
              ("controls", "Controls"), ("published", "Published figures"), ("made", "How it was made"))  # fmt: skip
-    return tag("nav", *(join([tag("a", name, href=f"#{id_}"), " "]) for id_, name in links), aria_label="Sections")
+    shown_ones = [(id_, name) for id_, name in links if found.roles or id_ != "near"]
+    return tag(
+        "nav", *(join([tag("a", name, href=f"#{id_}"), " "]) for id_, name in shown_ones), aria_label="Sections"
+    )
 
 
 def _space(axis: Axis, found: Space) -> Markup:
     if not found.roles:
-        return _section(
-            "space", "Persona space", tag("p", "This axis holds no roles: it was imported.", class_="empty")
-        )
+        nobody = tag("p", "This axis holds no roles: it was imported.", class_="empty")
+        return _section("space", "Persona space", nobody)
     families = sorted({p.family for p in found.roles})
     options = [tag("option", "all", value="")]
     options += [tag("option", facts.family_name(f), value=f) for f in families]
@@ -150,16 +153,27 @@ def _space(axis: Axis, found: Space) -> Markup:
         tag("label", "Find a role", _SEARCH, class_="find"),
         tag("label", "Family", tag("select", *options, id="family")),
         tag("div", colour_key(reach_of(found.roles)), class_="colours"),
+        tag("p", "", id="told", class_="told said", aria_live="polite"),
         class_="tools",
     )
+    known = [p for p in found.roles if math.isfinite(p.z)]
+    ends = tag(
+        "div", _list("Nearest to the Assistant", known[:_ENDS]), _list("Farthest from it", known[:-_ENDS - 1:-1]),
+        class_="ends",
+    )  # fmt: skip
     lead = (
         f"Each mark is a role: the mean of its activations at layer {axis.layer}, on the two components along which "
-        "the roles differ most. The star is the default Assistant, and the line to it is the axis. Point at a mark, or "
-        "walk through them with the arrow keys."
+        "the roles differ most. The star is the default Assistant, and the line to it is the axis. Point at a mark, "
+        "or walk through them with the arrow keys."
     )
-    told = tag("p", "", id="told", class_="told said", aria_live="polite")
     explained = (at(axis, "explained_1"), at(axis, "explained_2"))
-    return _section("space", "Persona space", tools, told, scatter(found, explained), lead=lead)
+    plot = tag("div", scatter(found, explained), class_="plot")
+    return _section("space", "Persona space", tag("div", tools, plot, ends, class_="plane"), lead=lead)
+
+
+def _list(title: str, places: Sequence[Place]) -> Markup:
+    rows = [tag("tr", tag("th", p.name, scope="row", class_="said"), tag("td", fixed(p.z))) for p in places]
+    return tag("table", tag("caption", title), tag("tbody", *rows), class_="pairs")
 
 
 def _near(axis: Axis, found: Space) -> Markup:
@@ -173,9 +187,9 @@ def _near(axis: Axis, found: Space) -> Markup:
     head = ("", "role", "family", "z", "in role", "PC1", "PC2")
     rows = [
         tag(
-            "tr", tag("td", k + 1), tag("th", p.name, scope="row", class_="said"), tag("td", facts.family_name(p.family)),
-            tag("td", fixed(p.z)), tag("td", percent(p.kept)), tag("td", fixed(p.x)), tag("td", fixed(p.y)),
-            data_role=k,
+            "tr", tag("td", k + 1), tag("th", p.name, scope="row", class_="said"),
+            tag("td", facts.family_name(p.family)), tag("td", fixed(p.z)), tag("td", percent(p.kept)),
+            tag("td", fixed(p.x)), tag("td", fixed(p.y)), data_role=k,
         )
         for k, p in enumerate(found.roles)
     ]  # fmt: skip
@@ -203,16 +217,15 @@ def _layers(axis: Axis) -> Markup:
 
 
 def _table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]], *, class_: str = "plain") -> Markup:
-    body = [
-        tag("tr", tag("th", row[0], scope="row"), *(tag("td", c, class_="said") for c in row[1:])) for row in rows
-    ]
+    cells = [[tag("th", row[0], scope="row"), *(tag("td", c, class_="said") for c in row[1:])] for row in rows]
+    body = [tag("tr", *row) for row in cells]
     return tag("table", tag("caption", caption), _thead(head) if head else None, tag("tbody", *body), class_=class_)
 
 
 def _controls(axis: Axis) -> Markup:
     control = facts.about(axis, "controls")
     own = number(control.get("axis"))
-    auc = [("the axis", fixed(at(axis, "separation") if own is None else own), "", "")]
+    auc: list[tuple[str, ...]] = [("the axis", fixed(at(axis, "separation") if own is None else own), "", "")]
     for kind, words in facts.RANDOM.items():
         row = control.get(kind)
         if isinstance(row, Mapping):
@@ -246,9 +259,8 @@ def _threshold(name: str) -> str:
 def _near_default(z: float | None) -> str:
     if z is None or not math.isfinite(z):
         return ""
-    return (
-        "below the default's mean" if z < 0.995 else "the default's mean" if z < 1.005 else "above the default's mean"
-    )
+    side = "below " if z < 0.995 else "above " if z > 1.005 else ""
+    return f"{side}the default's mean"
 
 
 def _published(axis: Axis) -> Markup:
@@ -264,8 +276,8 @@ def _published(axis: Axis) -> Markup:
     ]  # fmt: skip
     return _section(
         "published", "Beside published figures", _table("", ("", "this axis", facts.PUBLISHED), rows),
-        lead=f"From {facts.PUBLISHED}, on models of 27, 32 and 70 billion parameters with 275 roles and 240 questions; "
-        "read there, not checked here.",
+        lead=f"From {facts.PUBLISHED}, on models of 27, 32 and 70 billion parameters with 275 roles and 240 "
+        "questions; read there, not checked here.",
     )  # fmt: skip
 
 
@@ -283,7 +295,8 @@ def _made(axis: Axis) -> Markup:
         ("Direction", f"{axis.method}: {facts.METHODS.get(axis.method, 'unknown')}"),
         ("Answers", facts.kept_sentence(axis)), ("Roles in it", facts.roles_sentence(axis)),
     ]  # fmt: skip
-    rows += [(name, _plain(axis.about[k])) for k, name in _MADE if axis.about.get(k) not in (None, "")]
+    words = _table("", (), rows, class_="plain pairs hashes words")
+    rows = [(name, _plain(axis.about[k])) for k, name in _MADE if axis.about.get(k) not in (None, "")]
     null = axis.about.get("null") or ()
     if null:
         rows.append(("Null of the filter, nats a token", ", ".join(shown(number(v)) for v in null)
@@ -300,7 +313,7 @@ def _made(axis: Axis) -> Markup:
         if arms
         else None
     )  # fmt: skip
-    return _section("made", "How it was made", _table("", (), rows, class_="plain pairs hashes"), prompts)
+    return _section("made", "How it was made", words, _table("", (), rows, class_="plain pairs hashes"), prompts)
 
 
 def _plain(value: Any) -> str:

@@ -7,7 +7,8 @@ style sheet shows one of the two.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import count
 from typing import NamedTuple
 
 from multitudes.report.axis_facts import Place, Space, family_name
@@ -15,22 +16,21 @@ from multitudes.report.axis_marks import Box, Names, Spot, around, reach_of, rol
 from multitudes.report.svg import Markup, Range, nice_range, picture, scale, tag
 from multitudes.report.words import counted, percent, shortened, two
 
-WIDE, NARROW = 1040, 360  # columns in pixels
+PLOT, WIDE, NARROW = 700, 1040, 360  # columns in pixels
 NAMED = 6  # roles named at either end of z
-MORE = {WIDE: 26, NARROW: 0}  # names beyond these, where there is room
-R = 4.5
+MORE = {PLOT: 26, NARROW: 0}  # names beyond these, where there is room
+ALL_NAMED = 6  # roles of a family that are all named, where there is room
+R, FINE = 4.5, 3.6  # radius of a mark; of one of many
+MANY = 120
 
 
-def drawn(draw: Callable[[int], Markup]) -> Markup:
-    """The picture for a wide column and the one for a narrow column."""
-    return tag(
-        "div", tag("div", draw(WIDE), class_="on-wide"), tag("div", draw(NARROW), class_="on-narrow"), class_="twice"
-    )
+def _drawn(wide: Markup, narrow: Markup) -> Markup:
+    return tag("div", tag("div", wide, class_="on-wide"), tag("div", narrow, class_="on-narrow"), class_="twice")
 
 
 def scatter(found: Space, explained: tuple[float, float]) -> Markup:
     """Roles on PC1 × PC2, one unit as long across as up, the default as a star and the axis as the line to it."""
-    return drawn(lambda width: _scatter(found, explained, width))
+    return _drawn(_scatter(found, explained, PLOT), _scatter(found, explained, NARROW))
 
 
 def _scatter(found: Space, explained: tuple[float, float], width: int) -> Markup:
@@ -45,15 +45,18 @@ def _scatter(found: Space, explained: tuple[float, float], width: int) -> Markup
     parts += _lines(frame)
     reach = reach_of(found.roles)
     spots = {i: (at_x(p.x), at_y(p.y)) for i, p in known}
-    marks = [role_mark(p, i, *spots[i], reach, R) for i, p in reversed(known)]
+    r = R if len(known) <= MANY else FINE
+    marks = [role_mark(p, i, *spots[i], reach, r) for i, p in reversed(known)]
     names = Names(frame.box, list(spots.values()), [around((at_x(0), at_y(0)), 4)])
     labels: list[object] = []
     if len(there) > len(known) + 1:
         end = (at_x(found.default[0]), at_y(found.default[1]))
         parts.append(tag("line", class_="the-axis", x1=at_x(0), y1=at_y(0), x2=end[0], y2=end[1]))
         marks.append(star(*end))
-        names = Names(frame.box, list(spots.values()), [around((at_x(0), at_y(0)), 4), around(end, 11)])
-        labels.append(names.place("the default Assistant", _above(end), None, must=True, class_="label strong"))
+        line = [(at_x(k * found.default[0] / 12), at_y(k * found.default[1] / 12)) for k in range(12)]
+        names = Names(frame.box, [*spots.values(), *line], [around((at_x(0), at_y(0)), 4), around(end, 11)])
+        word = "the default Assistant" if width == PLOT else "the default"
+        labels.append(names.place(word, _above(end), None, must=True, class_="label strong"))
     parts.append(tag("circle", tag("title", "the average role: z = 0"), class_="centre", cx=at_x(0), cy=at_y(0), r=3))
     labels += _labels(found.roles, spots, names, width)
     title = "Persona space"
@@ -96,11 +99,11 @@ class _Frame(NamedTuple):
 
 def _frame(points: Sequence[Spot], width: int) -> _Frame:
     """Where the data goes: equal units, as wide as the column, as high as the data needs."""
-    left, right, top, foot = (44 if width == WIDE else 14), width - 12, 12, (46 if width == WIDE else 30)
+    left, right, top, foot = (44 if width == PLOT else 14), width - 8, 8, (46 if width == PLOT else 30)
     across, up = ((min(p[k] for p in points), max(p[k] for p in points)) for k in (0, 1))
     wide = (across[1] - across[0]) * 1.16 or 1.0
     high = (up[1] - up[0]) * 1.2 or wide
-    lowest, highest = (300.0, 620.0) if width == WIDE else (260.0, 420.0)
+    lowest, highest = (520.0, 640.0) if width == PLOT else (300.0, 420.0)
     unit = min((right - left) / wide, highest / high)
     tall = max(lowest, high * unit)
     middle_x, middle_y = sum(across) / 2, sum(up) / 2
@@ -108,10 +111,10 @@ def _frame(points: Sequence[Spot], width: int) -> _Frame:
     bottom = top + tall
     at_x = scale(middle_x - half_x, middle_x + half_x, left, right)
     at_y = scale(middle_y - half_y, middle_y + half_y, bottom, top)
-    ticks = nice_range(middle_x - half_x, middle_x + half_x, ticks=8 if width == WIDE else 4)
+    ticks = nice_range(middle_x - half_x, middle_x + half_x, ticks=6 if width == PLOT else 4)
     return _Frame(
         at_x, at_y, Range(middle_x - half_x, middle_x + half_x, ticks.ticks),
-        Range(middle_y - half_y, middle_y + half_y, ticks.ticks and _every(ticks, middle_y - half_y, middle_y + half_y)),
+        Range(middle_y - half_y, middle_y + half_y, _every(ticks, middle_y - half_y, middle_y + half_y)),
         (left, top, right, bottom), math.ceil(bottom + foot),
     )  # fmt: skip
 
@@ -142,27 +145,25 @@ def _axis_names(explained: tuple[float, float], box: Box, width: int) -> list[ob
     left, top, right, bottom = box
     one, other = (f"PC{k + 1}" + ("" if math.isnan(v) else f", {percent(v)} of the spread")
                   for k, v in enumerate(explained))  # fmt: skip
-    out: list[object] = [tag("text", f"{one} →", class_="axis", x=right, y=bottom + (36 if width == WIDE else 28),
+    out: list[object] = [tag("text", f"{one} →", class_="axis", x=right, y=bottom + (36 if width == PLOT else 28),
                              text_anchor="end")]  # fmt: skip
-    if width == WIDE:
-        out.append(
-            tag(
-                "text", f"{other} →", class_="axis", x=10, y=top, text_anchor="end", transform=f"rotate(-90 10 {top})"
-            )
-        )
+    if width == PLOT:
+        turn = f"rotate(-90 10 {top})"
+        out.append(tag("text", f"{other} →", class_="axis", x=10, y=top, text_anchor="end", transform=turn))
     else:
         out.append(tag("text", f"↑ {other}", class_="axis halo-text", x=left + 6, y=top + 14))
     return out
 
 
 def strips(found: Space, controls: Mapping[str, float]) -> Markup:
-    """Roles by z, one row for each family, the family nearest to the Assistant on top; controls in a row of theirs."""
+    """Roles by z, one row for each family, the family nearest to the Assistant on top, controls above them."""
     families: dict[int, list[int]] = {}
     for i, p in enumerate(found.roles):
         if math.isfinite(p.z):
             families.setdefault(p.family, []).append(i)
     order = sorted(families, key=lambda f: (-sum(found.roles[i].z for i in families[f]) / len(families[f]), f))
-    return drawn(lambda width: _strips(found.roles, [(f, families[f]) for f in order], controls, width))
+    rows = [(f, families[f]) for f in order]
+    return _drawn(_strips(found.roles, rows, controls, WIDE), _strips(found.roles, rows, controls, NARROW))
 
 
 def _strips(
@@ -174,7 +175,7 @@ def _strips(
     ends = [*all_z, *shown.values(), 0.0, 1.0]
     low, high = min(ends), max(ends)
     pad = (high - low) * 0.04
-    left, right = (250 if wide else 10), width - (24 if wide else 12)
+    left, right = (300 if wide else 10), width - (24 if wide else 12)
     at = scale(low - pad, high + pad, left + 6, right - 6)
     parts: list[object] = []
     y = 24.0
@@ -224,7 +225,7 @@ def _family_row(
     lanes = _swarm([at(roles[i].z) for i in row])
     tall = max(abs(lane) for lane in lanes) * (2 * R + 1)
     middle = y + tall + (18 if wide else 32)
-    bottom = middle + tall + (18 if wide else 14)
+    bottom = middle + tall + 18
     out: list[object] = [
         tag("line", class_="grid", x1=left, x2=right, y1=middle, y2=middle),
         _row_name(family_name(family), left, middle, y, wide=wide),
@@ -234,16 +235,18 @@ def _family_row(
                    y1=middle - tall - 9, y2=middle + tall + 9))  # fmt: skip
     spots = {i: (at(roles[i].z), middle + lane * (2 * R + 1)) for i, lane in zip(row, lanes, strict=True)}
     out += [role_mark(roles[i], i, *spots[i], reach, R) for i in row]
-    names = Names((left, middle - tall - 17, right, bottom + 2), list(spots.values()))
-    for i in dict.fromkeys((row[0], row[-1])):
+    strokes = [(mean, middle + dy) for dy in (-tall - 6, 0, tall + 6)]
+    names = Names((left, middle - tall - 17, right, bottom + 2), [*spots.values(), *strokes])
+    named = (row[0], row[-1], *(row[1:-1] if wide and len(row) <= ALL_NAMED else ()))
+    for i in dict.fromkeys(named):
         out.append(names.place(roles[i].name, spots[i], i, must=False))
     return bottom, out
 
 
 def _row_name(name: str, left: float, middle: float, top: float, *, wide: bool) -> Markup:
     if wide:
-        return tag("text", shortened(name, 38), class_="axis", x=left - 14, y=middle + 4, text_anchor="end")
-    return tag("text", shortened(name, 44), class_="axis", x=left, y=top + 12)
+        return tag("text", shortened(name, 40), class_="axis", x=left - 14, y=middle + 4, text_anchor="end")
+    return tag("text", shortened(name, 44), class_="axis halo-text", x=left, y=top + 12)
 
 
 def _swarm(xs: Sequence[float]) -> list[int]:
@@ -261,8 +264,11 @@ def _swarm(xs: Sequence[float]) -> list[int]:
     return out
 
 
-def _outwards() -> Sequence[int]:
-    return [0, *(s * k for k in range(1, 1000) for s in (-1, 1))]
+def _outwards() -> Iterator[int]:
+    yield 0
+    for k in count(1):
+        yield -k
+        yield k
 
 
 def _walkable(svg: Markup) -> Markup:
