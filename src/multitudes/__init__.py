@@ -18,6 +18,8 @@ _WHERE = {
     "survey": "multitudes.api",
     "measure": "multitudes.api",
     "study": "multitudes.api",
+    "pressure": "multitudes.api",
+    "open_pressure": "multitudes.study.pressure.data",
     "fit_axis": "multitudes.api",
     "load_axis": "multitudes.axis.artifact",
     "steer": "multitudes.axis.remedy",
@@ -47,7 +49,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     import inspect
 
-    from multitudes.api import converse, measure, populate, study, survey
+    from multitudes.api import converse, measure, populate, pressure, study, survey
     from multitudes.core.loop import run_sync
     from multitudes.core.records import (
         Answer,
@@ -70,6 +72,7 @@ if TYPE_CHECKING:
     from multitudes.simulate.transcripts import read_transcripts
     from multitudes.study.compare import compare
     from multitudes.study.data import open_run
+    from multitudes.study.pressure.data import open_pressure
 
 
 class _CallableFolder(ModuleType):

@@ -24,12 +24,18 @@ from multitudes.models.load import load
 from multitudes.personas.generators import get_generator
 from multitudes.personas.questionnaires import load_questionnaire
 from multitudes.personas.render import render
+from multitudes.report.pressure import write_pressure
 from multitudes.simulate.conversation import Rules, Talk, hold_all
 from multitudes.simulate.survey import Ask, By, SurveyRules, ask_all, mode_of
 from multitudes.simulate.targets import FunctionTarget, HttpTarget, ModelTarget, Target
 from multitudes.study.data import RunData
 from multitudes.study.evidence import likelihoods, text_key
 from multitudes.study.gauges import Material, read_gauge
+from multitudes.study.pressure.analyse import analyse
+from multitudes.study.pressure.data import open_pressure
+from multitudes.study.pressure.result import PressureResult
+from multitudes.study.pressure.run import run_pressure
+from multitudes.study.pressure.spec import PresetName, make_spec
 from multitudes.study.run import run_study
 from multitudes.study.spec import GAUGES, StudySpec, read_study
 
@@ -250,6 +256,42 @@ def measure(
         likelihoods=evidence, vectors=vectors, encoder=encoder.name if encoder else "", seed=seed,
     )  # fmt: skip
     return [read_gauge(name, material) for name in names]
+
+
+def pressure(
+    model: str | ChatModel = "smollm2",
+    *,
+    preset: PresetName = "small",
+    out: str | Path | None = None,
+    judge: ChatModel | None = None,
+    page: bool = True,
+    **changes: Any,
+) -> PressureResult:
+    """Press personas and read how much of them is kept, when they go, and whether they come back.
+
+    Args:
+        model: Who is pressed, by name or as an object; it needs log-likelihoods of given texts.
+        preset: ``small`` or ``full``.
+        out: Run folder; a run that is there is gone on with.
+        judge: A model that rates replies beside the likelihoods.
+        page: Whether to write the page and the machine form into the folder.
+        **changes: Any key of ``study.pressure.spec.PressureSpec``, such as ``personas``, ``pressures`` or ``axis``.
+
+    Raises:
+        ConfigError: A key or value that cannot be run, or a folder that holds another run.
+        GaugeError: A battery that is one-sided, too few probes, a probe that leaked.
+    """
+    name = model if isinstance(model, str) else model.info.name
+    if judge is not None:
+        changes["judge"] = judge.info.name
+    spec = make_spec(preset, model=name, **changes)
+    folder = Path(out) if out is not None else Path("runs") / f"pressure-{spec.hash[:8]}"
+    speaker = None if isinstance(model, str) else model
+    run_sync(run_pressure(spec, folder, model=speaker, judge=judge))
+    found = analyse(open_pressure(folder))
+    if page:
+        write_pressure(found, folder)
+    return found
 
 
 def study(file: str | Path | StudySpec, out: str | Path | None = None) -> RunData:

@@ -124,9 +124,13 @@ async def hold_edit(
 
 async def read_ranges(
     model: Any, axis: Axis, system: str, *, seed: int, layers: Sequence[int] | None = None,
-    questions: Sequence[Question] | None = None,
+    questions: Sequence[Question] | None = None, directions: NDArray[Any] | None = None,
 ) -> Ranges:  # fmt: skip
-    """A person's first answers to several questions, read token by token. Arguments as for ``hold_edit``."""
+    """A person's first answers to several questions, read token by token.
+
+    Arguments as for ``hold_edit``; ``directions`` (K, 2, d), orthonormal at each block, take the place of the axis
+    and the own direction, for controls.
+    """
     axis.fits(model)
     window = tuple(axis.window if layers is None else layers)
     asked = questions or chosen_questions(shipped().questions, 240)[-ANSWERS:]  # the last ones: presets use the first
@@ -154,7 +158,8 @@ async def read_ranges(
             expected=f"{MIN_TOKENS} in {4 * len(asked)} answers", hint="a longer prompt, or another model",
         )  # fmt: skip
     own = np.mean([a.mean(axis=1) for a in acts], axis=0)
-    directions = np.stack([own_directions(axis, layer, own[k]) for k, layer in enumerate(window)])
+    if directions is None:
+        directions = np.stack([own_directions(axis, layer, own[k]) for k, layer in enumerate(window)])
     tokens = np.concatenate([np.einsum("knd,kmd->nkm", a, directions) for a in acts])
     return Ranges(window, directions, tokens.astype(np.float32), own.astype(np.float32), len(acts))
 

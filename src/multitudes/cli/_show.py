@@ -25,6 +25,9 @@ LABELS = {
     "gauges": "measuring",
     "fixed text": "reading a text",
     "roles": "asking roles",
+    "calibration": "first replies",
+    "pressure": "pressing",
+    "judge": "judging",
 }
 
 

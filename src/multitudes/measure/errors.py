@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from multitudes.core.errors import GaugeError
+from multitudes.simulate.errors import NoLengthMatch as NoLengthMatch
+from multitudes.simulate.errors import ProbeLeak as ProbeLeak
 
 
 class TooFewPersonasError(GaugeError):
@@ -140,28 +142,6 @@ class ScreeningLeakError(GaugeError):
 
 class OneSidedBattery(GaugeError):
     """A battery of self-reports without a behaviour, or the reverse: the two come apart."""
-
-
-class ProbeLeak(GaugeError):
-    """A side branch that changed the conversation it left: the run is invalid."""
-
-
-class NoLengthMatch(GaugeError):
-    """No neutral message as long as the pressure it is compared with.
-
-    Args:
-        pressure: Id of the pressure.
-        turn: Turn that no message fits.
-    """
-
-    def __init__(self, pressure: str, turn: int) -> None:
-        self.pressure, self.turn = pressure, turn
-        super().__init__(
-            f"no neutral message is as long as {pressure!r} at turn {turn}",
-            where=f"pressure {pressure!r}, turn {turn}",
-            expected="tokens within ±10 %",
-            hint="add neutral messages of this length",
-        )
 
 
 class IncoherentArm(GaugeError):

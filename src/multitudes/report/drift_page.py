@@ -194,7 +194,7 @@ def _panel(
     note = f"Turns {', '.join(map(str, dropped))}: too few conversations." if dropped else ""
     drawing = curve_panel(
         series, y, x_label="turn", tick=shown, null=limit if limit == limit else None, null_name="", title=domain,
-        description=told, zones=zones, behind="conversations or scripts",
+        description=told, zones=zones, units="conversations or scripts",
     )  # fmt: skip
     return tag("figure", tag("h3", domain), tag("div", drawing, class_="drawing"),
                tag("p", note, class_="small") if note else None)  # fmt: skip

@@ -106,11 +106,11 @@ def curve_panel(
     title: str,
     description: str,
     zones: Sequence[tuple[float, float]] = (),
-    behind: str = "people",
+    units: str = "people",
 ) -> Markup:
     """Lines with bands over turns, the line of "nothing there" dashed and named.
 
-    Stretches of turns may be shaded (``zones``); ``behind`` says what a point is a mean of.
+    Stretches of turns may be shaded (``zones``); ``units`` says what a point is a mean of.
     """
     xs = sorted({p[0] for s in series for p in s.points})
     low, high = (xs[0] - 0.5, xs[-1] + 0.5) if len(xs) == 1 else (xs[0], xs[-1])
@@ -139,7 +139,7 @@ def curve_panel(
     whole = (
         f"{x_label} (n = {next(iter(ns.values()))})"
         if len(set(ns.values())) == 1
-        else f"{x_label}; n {behind} are behind each point"
+        else f"{x_label}; n {units} are behind each point"
     )
     parts.append(tag("text", whole, class_="axis", x=(LEFT + W - RIGHT) / 2, y=H - 5, text_anchor="middle"))
     if null is not None and y.low <= null <= y.high:

@@ -209,14 +209,14 @@ async def _population(
 def _record_setup(
     store: Store, plan: Plan, voices: Voices, questionnaire: Questionnaire | None, taps: Taps | None
 ) -> None:
-    models = {"simulator": _describe(voices.simulator), "target": {"name": voices.target.name}}
+    models = {"simulator": describe(voices.simulator), "target": {"name": voices.target.name}}
     if isinstance(voices.target, ModelTarget):
-        models["target"] = _describe(voices.target.model)
+        models["target"] = describe(voices.target.model)
     if voices.listener is not None:
-        models["listener"] = _describe(voices.listener)
+        models["listener"] = describe(voices.listener)
     store.put_meta(
         models=models,
-        versions=_versions(),
+        versions=versions(),
         templates={"persona": template_hash(), **survey_hash()},
         questionnaire=None if questionnaire is None else questionnaire.model_dump(mode="json"),
         planned={"conversations": len(plan.talks), "answers": len(plan.asks)},
@@ -224,7 +224,8 @@ def _record_setup(
     )
 
 
-def _describe(model: ChatModel) -> dict[str, Any]:
+def describe(model: ChatModel) -> dict[str, Any]:
+    """What a run records of a model."""
     info = model.info
     return {
         "name": info.name, "engine": info.engine, "fingerprint": info.fingerprint,
@@ -233,7 +234,8 @@ def _describe(model: ChatModel) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Versions behind a run."""
     out = {"python": platform.python_version(), "machine": platform.machine()}
     for package in ("multitudes", "numpy", "scipy", "torch", "transformers"):
         try:

@@ -51,7 +51,7 @@ class Store:
     def __init__(self, folder: Path, *, write: bool) -> None:
         self.folder, self._write = folder, write
         path = folder / FILE
-        self._lock = _Lock(folder / LOCK) if write else None
+        self._lock = Lock(folder / LOCK) if write else None
         try:
             if not write and not path.is_file():
                 raise StoreError(
@@ -60,8 +60,8 @@ class Store:
                     expected=f"a folder with {FILE}",
                     hint="multitudes study FILE.toml",
                 )
-            target = str(path) if write else _read_only(path)
-            with _clear_errors(folder):
+            target = str(path) if write else read_only(path)
+            with clear_errors(folder):
                 self._db = sqlite3.connect(target, uri=not write, isolation_level=None, check_same_thread=False)
                 self._db.execute("PRAGMA busy_timeout = 5000")
                 if write:
@@ -102,7 +102,7 @@ class Store:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        with _clear_errors(self.folder):
+        with clear_errors(self.folder):
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -113,7 +113,7 @@ class Store:
             self._db.execute("COMMIT")
 
     def _rows(self, query: str, *values: str) -> list[Any]:
-        with _clear_errors(self.folder):
+        with clear_errors(self.folder):
             return self._db.execute(query, values).fetchall()
 
     # --- what was set up ------------------------------------------------------------------------------------
@@ -230,11 +230,11 @@ class Store:
         return self._records(Reading, "SELECT record FROM readings ORDER BY gauge")
 
 
-class _Lock:
+class Lock:
     """An advisory lock on a file, let go by the system when its process ends, however it ends."""
 
     def __init__(self, path: Path) -> None:
-        with _clear_errors(path.parent):
+        with clear_errors(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("a+")
         try:
@@ -252,6 +252,7 @@ class _Lock:
         self._file.flush()
 
     def release(self) -> None:
+        """Let others in."""
         self._file.close()
 
 
@@ -266,14 +267,14 @@ def _lock_file(file: Any) -> None:
     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def _read_only(path: Path) -> str:
+def read_only(path: Path) -> str:
     """The file's address for reading. Where nothing can be written, a reader must not look for WAL's side files."""
     alone = not os.access(path.parent, os.W_OK) and not path.with_name(path.name + "-wal").exists()
     return path.resolve().as_uri() + "?mode=ro" + ("&immutable=1" if alone else "")
 
 
 @contextmanager
-def _clear_errors(folder: Path) -> Iterator[None]:
+def clear_errors(folder: Path) -> Iterator[None]:
     """Disk full, read-only folders and damaged files as one kind of error that says what to do."""
     try:
         yield

@@ -345,6 +345,14 @@ class LocalModel:
     def _read_means_now(self, passages: Sequence[Passage], layers: Sequence[int]) -> list[Any]:
         return list(read_means(self.batcher, passages, layers))
 
+    def history_ids(self, messages: Sequence[Message], *, edit: Edit | None = None) -> list[int]:
+        """Tokens of a conversation up to its last assistant turn, as they are kept under ``edit``."""
+        return self.template.turn_ids(messages, salt=_salt(edit))[0]
+
+    def n_tokens(self, text: str) -> int:
+        """Tokens of a message's text."""
+        return len(self.template.continuation_ids(text, include_end=False))
+
     @property
     def n_layers(self) -> int:
         """Blocks of the model."""

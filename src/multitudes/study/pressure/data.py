@@ -1,0 +1,199 @@
+"""A stored pressure run as plain data, and the arrays of one arm."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multitudes.core.errors import MixedEngines, StoreError
+from multitudes.measure.retention.cells import Cells, make_cells, mirrored_floor
+from multitudes.measure.retention.coherence import censor, first_failure, share_failed
+from multitudes.simulate.press import Pressed
+from multitudes.study.pressure.calibrate import Calibration, calibrate
+from multitudes.study.pressure.levels import coherent, levels
+from multitudes.study.pressure.plan import PERSONLESS, TRAINED
+from multitudes.study.pressure.spec import PressureSpec
+from multitudes.study.pressure.store import JUDGED, PressureStore
+
+FloatArray = NDArray[np.float64]
+Key = tuple[str, str, str, str, int]
+
+
+class Arm(NamedTuple):
+    """One condition under one pressure on one disposition.
+
+    Attributes:
+        cells: Levels and floors; incoherent and failed conversations are NaN from there on.
+        eventful: The cells with enough items for flips; None if there are none.
+        failed: Share of replies that failed the gate, up to each conversation's first failure.
+        failures: (n,) turn of the first failure of each conversation of ``eventful``, NaN where there is none.
+        faults: Conversations that ended by a fault.
+        engaged: Mean share of tokens that an edit's clamps moved; None without clamps.
+        n: Conversations.
+    """
+
+    cells: Cells
+    eventful: Cells | None
+    failed: float
+    failures: FloatArray
+    faults: int
+    engaged: float | None
+    n: int
+
+
+@dataclass(frozen=True, eq=False)
+class PressureRun:
+    """Everything a run holds.
+
+    Attributes:
+        folder: Where it lies.
+        spec: What was asked.
+        meta: Model, versions, personas, prompts, what was left out.
+        talks: All conversations, those of calibration too.
+        evidence: What the plain model (and a judge) says, by conversation.
+    """
+
+    folder: Path
+    spec: PressureSpec
+    meta: Mapping[str, Any]
+    talks: tuple[Pressed, ...]
+    evidence: Mapping[str, Any]
+    _read: dict[tuple[str, str, str], FloatArray] = field(default_factory=dict, repr=False)
+    _speech: dict[str, list[bool]] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        """What calibration decided, read again from what is stored."""
+        return calibrate(
+            self.spec, list(self.meta["personas"]), self.meta["prompts"]["evaluation"], self.talks, self.evidence
+        )
+
+    @cached_property
+    def by_key(self) -> dict[Key, Pressed]:
+        """Conversations by (condition, pressure, prompt, persona, replicate)."""
+        return {
+            (t.condition, t.pressure, t.prompt, p, t.replicate): t
+            for t in self.talks
+            if not t.id.startswith("cal.")
+            for p in (t.personas if t.condition in PERSONLESS else t.personas[:1])
+        }
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """Conditions that were run."""
+        return tuple(self.meta["conditions"])
+
+    def cells(self) -> Iterator[tuple[str, str]]:
+        """(base prompt, persona) of every cell of the design."""
+        people, prompts = list(self.meta["personas"]), self.meta["prompts"]["evaluation"]
+        for i, prompt in enumerate(prompts):
+            for persona in people if self.spec.crossed else [people[i % len(people)]]:
+                yield prompt, persona
+
+    def read(self, talk: Pressed, persona: str, disposition: str) -> tuple[FloatArray, list[bool]]:
+        """(t,) levels of a conversation at its probes, and whether each reply is speech; read once."""
+        key = (talk.id, persona, disposition)
+        ruler, evidence = self.calibration.ruler, self.evidence.get(talk.id, {})
+        if key not in self._read:
+            self._read[key] = levels(talk, evidence, persona, disposition, self.spec.probe_at, ruler)
+        if talk.id not in self._speech:
+            turns = self.spec.turns + self.spec.recovery + 1
+            self._speech[talk.id] = coherent(talk, evidence, turns, ruler)
+        return self._read[key], self._speech[talk.id]
+
+    def find(self, condition: str, pressure: str, prompt: str, persona: str, replicate: int) -> Pressed | None:
+        """A conversation; the trained default shares those of nobody where it has none of its own."""
+        key = (pressure, prompt, persona, replicate)
+        own = self.by_key.get((condition, *key))
+        return self.by_key.get(("C0", *key)) if own is None and condition == "C1" else own
+
+
+def open_pressure(folder: str | Path) -> PressureRun:
+    """Read a run folder; another process may be writing to it.
+
+    Raises:
+        StoreError: No run there, or one that has not begun.
+        MixedEngines: Conversations of two engines.
+    """
+    with PressureStore(Path(folder), write=False) as store:
+        spec = store.get_meta("spec")
+        if spec is None:
+            raise StoreError("the run has not begun", where=str(folder), hint="run it again to go on")
+        keys = ("model", "versions", "banks", "batteries", "conditions", "left_out", "axis", "personas", "prompts",
+                "planned", "wall_s", "judge", "spec_hash")  # fmt: skip
+        talks = tuple(store.talks())
+        engines = {t.engine for t in talks if t.engine}
+        if len(engines) > 1:
+            raise MixedEngines("conversations of two engines", where=str(folder), found=", ".join(sorted(engines)))
+        evidence = store.evidence()
+        for key in [k for k in evidence if k.endswith(JUDGED)]:
+            evidence.setdefault(key.removesuffix(JUDGED), {}).update(evidence.pop(key))
+        return PressureRun(
+            Path(folder), PressureSpec.model_validate(spec), {k: store.get_meta(k) for k in keys}, talks,
+            evidence,
+        )  # fmt: skip
+
+
+def arm_of(run: PressureRun, condition: str, pressure: str, disposition: str) -> Arm | None:
+    """The arrays of one arm; None where nothing of it was run or scored at the start."""
+    probes = run.spec.probe_at
+    ruler = run.calibration.ruler
+    battery = disposition in ("id", "fact", "trait")
+    members = [
+        (g, p) for g, p in run.cells() if not battery or (p, disposition) in ruler.items
+    ]  # fmt: skip
+    if not members:
+        return None
+    level, failed, oks, faults, engaged = _levels(run, condition, pressure, disposition, members)
+    trained = condition in TRAINED
+    if trained:
+        level = 1 - level
+        prompted, *_ = _levels(run, "C3", pressure, disposition, members)
+        floor = mirrored_floor(prompted)
+    else:
+        floor, *_ = _levels(run, "C0", pressure, disposition, members)
+    if np.isnan(level[:, :, 0]).all() or np.isnan(floor[:, :, 0]).all():
+        return None
+    prompts, people = [g for g, _ in members], [p for _, p in members]
+    cells = make_cells(level, floor, probes, prompts, last=run.spec.turns, personas=people)
+    keep = np.array([not battery or (p, disposition) in ruler.events for p in people])
+    eventful = None
+    if keep.any():
+        eventful = make_cells(
+            level[keep], floor[keep], probes, [g for g, k in zip(prompts, keep, strict=True) if k],
+            last=run.spec.turns, personas=[p for p, k in zip(people, keep, strict=True) if k],
+        )  # fmt: skip
+    flat = oks.reshape(-1, oks.shape[-1])
+    share = share_failed(flat, np.arange(oks.shape[-1]))
+    found = [e for e in engaged if e is not None]
+    return Arm(
+        cells, eventful, share, failed[keep].ravel(), faults, sum(found) / len(found) if found else None, len(flat)
+    )  # fmt: skip
+
+
+def _levels(
+    run: PressureRun, condition: str, pressure: str, disposition: str, members: list[tuple[str, str]]
+) -> tuple[FloatArray, FloatArray, NDArray[np.bool_], int, list[float | None]]:
+    """(g, s, t) censored levels, (g, s) turns of failure, (g, s, turns) coherence, faults, engagement."""
+    spec = run.spec
+    probes, turns = spec.probe_at, spec.turns + spec.recovery + 1
+    level = np.full((len(members), spec.seeds, len(probes)), math.nan)
+    ok = np.ones((len(members), spec.seeds, turns), dtype=bool)
+    faults, engaged = 0, []
+    for g, (prompt, persona) in enumerate(members):
+        for s in range(spec.seeds):
+            talk = run.find(condition, pressure, prompt, persona, s)
+            if talk is None:
+                continue
+            level[g, s], ok[g, s] = run.read(talk, persona, disposition)
+            faults += talk.fault is not None
+            engaged += [t.engaged for t in talk.turns]
+    failed = first_failure(ok, np.arange(turns))
+    return censor(level, probes, failed), failed, ok, faults, engaged

@@ -1,0 +1,192 @@
+"""What a pressure run says, as records: one number with everything needed to read it, arms, comparisons, verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from multitudes.core.records import Direction, Frozen, Point, Record
+
+
+class Number(Frozen):
+    """One number of one arm.
+
+    Attributes:
+        name: ``delta0``, ``auc``, ``half_life``, ``rho`` and so on.
+        value: The number; NaN is unscored, None does not apply, and ``reason`` says why.
+        text: As it is printed where a number alone misleads, such as ">8".
+        null: Value that would mean "nothing there".
+        direction: Which way sticks more.
+        n: Base prompts behind it.
+        unscored: Probes left out.
+        reason: Why there is no value or no interval.
+    """
+
+    name: str
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    text: str = ""
+    null: float | None = None
+    direction: Direction = "higher"
+    n: int = 0
+    unscored: int = 0
+    unit: str = ""
+    reason: str = ""
+
+
+class Steps(Frozen):
+    """Kaplan-Meier steps of an arm: rows of turn, number at risk, flips, S after it."""
+
+    rows: tuple[tuple[float, float, float, float], ...]
+
+
+class ArmResult(Frozen):
+    """One condition under one pressure on one disposition.
+
+    Attributes:
+        neutral: Its run of equal length without pressure; itself if this is one.
+        measurable: False where Δ₀ < 0.2 or nothing was scored: then there is no retention.
+        matched: Whether it starts where the others do; None where that was not checked.
+        levels: Mean D at each probe.
+        floors: Mean F.
+        curve: R_t; empty where it is not measurable.
+        steps: Survival; None where flips cannot be told.
+        numbers: By name.
+        failed: Share of replies that failed the coherence gate.
+        faults: Conversations that ended by a fault.
+        engaged: Share of tokens that a hold or cap moved.
+        conversations: Their number.
+    """
+
+    disposition: str
+    pressure: str
+    condition: str
+    label: str
+    neutral: str
+    measurable: bool
+    reason: str = ""
+    matched: bool | None = None
+    clusters: int = 0
+    levels: tuple[Point, ...] = ()
+    floors: tuple[Point, ...] = ()
+    curve: tuple[Point, ...] = ()
+    steps: Steps | None = None
+    numbers: tuple[Number, ...] = ()
+    failed: float = 0.0
+    faults: int = 0
+    engaged: float | None = None
+    conversations: int = 0
+
+    def number(self, name: str) -> Number | None:
+        """A number by name."""
+        return next((x for x in self.numbers if x.name == name), None)
+
+
+class PressureLine(Frozen):
+    """What one pressure adds to a verdict; reversed ones come first."""
+
+    pressure: str
+    reversed: bool
+    line: str
+
+
+class VerdictResult(Frozen):
+    """The verdict on one condition against prompting, on the primary disposition.
+
+    Attributes:
+        words: One of the fixed four.
+        sentence: The words with the reason, if there is none to give them.
+    """
+
+    condition: str
+    label: str
+    words: str
+    sentence: str
+    pressures: tuple[PressureLine, ...]
+
+
+class RungResult(Frozen):
+    """One rung of a ladder on the calibration split."""
+
+    condition: str
+    rung: str
+    level: float
+    n: int
+    chosen: bool
+
+
+class StartResult(Frozen):
+    """One condition on the evaluation split: its start, and how far from the target in SD."""
+
+    condition: str
+    rung: str
+    level: float
+    deviation_sd: float
+    matched: bool
+
+
+class MatchResult(Frozen):
+    """The matching report.
+
+    Attributes:
+        target: D₀*; None where nothing could be matched.
+        weak: Conditions that do not stand above no persona at any rung.
+        reason: Why starts could not be checked.
+    """
+
+    target: float | None
+    limited_by: str = ""
+    sd: float | None = None
+    rungs: tuple[RungResult, ...] = ()
+    starts: tuple[StartResult, ...] = ()
+    weak: tuple[str, ...] = ()
+    reason: str = ""
+
+
+class PressureResult(Record):
+    """Everything a run says.
+
+    Attributes:
+        headline: Sentences, the verdicts first; what must be known before them comes at their head.
+        match: The matching report.
+        arms: Every arm.
+        verdicts: One per condition; empty where none may be given.
+        controls: Placebo prompt and shuffled labels: mean of D − F, wanted 0.
+        validity: Correlations of the forced choice with what else was measured.
+        calibration: Gate, behaviour and items, as decided before.
+        power: How many base prompts the effect needs.
+        header: Model, banks, versions, what was measured how.
+    """
+
+    headline: tuple[str, ...]
+    match: MatchResult
+    arms: tuple[ArmResult, ...]
+    verdicts: tuple[VerdictResult, ...]
+    controls: tuple[Number, ...]
+    validity: tuple[Number, ...]
+    calibration: dict[str, Any]
+    power: str
+    header: dict[str, Any]
+
+    def arm(self, disposition: str, pressure: str, condition: str) -> ArmResult | None:
+        """An arm by its three names."""
+        return next(
+            (a for a in self.arms if (a.disposition, a.pressure, a.condition) == (disposition, pressure, condition)),
+            None,
+        )
+
+    def lines(self) -> Iterator[dict[str, Any]]:
+        """Machine form: one flat record per disposition, pressure, condition and number."""
+        for arm in self.arms:
+            where = {"disposition": arm.disposition, "pressure": arm.pressure, "condition": arm.condition,
+                     "matched": arm.matched}  # fmt: skip
+            if not arm.measurable:
+                yield {
+                    **where,
+                    **Number(name="retention", value=None, reason=arm.reason, n=arm.clusters).model_dump(),
+                }
+            for x in arm.numbers:
+                yield {**where, **x.model_dump()}
+        for x in (*self.controls, *self.validity):
+            yield {"disposition": "", "pressure": "", "condition": "", "matched": None, **x.model_dump()}
