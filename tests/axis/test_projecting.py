@@ -1,4 +1,4 @@
-"""Turns on the axis: the tap, the pass afterwards and plain arithmetic agree; a reader's view never passes for them."""
+"""Turns on the axis: the tap, the pass afterwards and plain arithmetic agree; a reader's view is never theirs."""
 
 import asyncio
 import json

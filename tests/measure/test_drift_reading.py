@@ -111,12 +111,12 @@ def test_unscored_turns_faults_and_other_axes_are_left_out_and_counted():
 
 def test_studies_without_axis_or_taps_say_so():
     talks = planted(2)
-    with pytest.raises(GaugeError, match="^not applicable: the study names no axis"):
+    with pytest.raises(GaugeError, match=r"^not applicable: the study names no axis"):
         drift_reading(talks, axis=None, seed=0)
     why = {"user": "its engine has no taps", "target": "its engine has no taps"}
-    with pytest.raises(GaugeError, match="^not applicable: user: its engine has no taps; target"):
+    with pytest.raises(GaugeError, match=r"^not applicable: user: its engine has no taps; target"):
         drift_reading(talks, axis={**AXIS, "why": why}, seed=0)
-    with pytest.raises(GaugeError, match="^no turn was read"):
+    with pytest.raises(GaugeError, match=r"^no turn was read"):
         drift_reading([talk(0, [None], [None])], axis=AXIS, seed=0)
     one = drift_reading(talks, axis={**AXIS, "why": {"target": "its engine has no taps"}}, seed=0)
     assert scores(one)["z_target"].value is None

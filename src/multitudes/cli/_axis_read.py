@@ -154,11 +154,13 @@ def drift(
 
 
 def cross_read_check(
-    model: str, axis_folder: Path, other: str, other_folder: Path, *, scripts: int, seed: int
-) -> None:
+    model: str, axis_folder: Path, other: str, other_folder: Path, *, scripts: int, turns: int, max_tokens: int,
+    seed: int,
+) -> None:  # fmt: skip
     """Let two models write, each read the other, and keep what is found with either axis."""
     from multitudes.axis.artifact import load_axis
     from multitudes.core.loop import run_sync
+    from multitudes.models.base import Sampling
     from multitudes.models.load import load
     from multitudes.study.cross_read import cross_read, keep
     from multitudes.study.drift import DriftSetup
@@ -166,7 +168,10 @@ def cross_read_check(
     axes = load_axis(axis_folder), load_axis(other_folder)
     shared: Any = {}
     models = load(model, shared=shared), load(other, shared=shared)
-    setup = DriftSetup(scripts=scripts, replicates=1, neutral=1, seed=seed)
+    setup = DriftSetup(
+        scripts=scripts, turns=turns, replicates=1, neutral=1, seed=seed,
+        sampling=Sampling(temperature=0.7, top_p=0.9, max_tokens=max_tokens),
+    )  # fmt: skip
     with progress() as watch:
         found = run_sync(
             cross_read(

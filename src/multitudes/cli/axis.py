@@ -106,6 +106,8 @@ def check(
     axis: Annotated[Path | None, typer.Option(help="With --cross-read: axis of the model.")] = None,
     other_axis: Annotated[Path | None, typer.Option(help="With --cross-read: axis of the other model.")] = None,
     scripts: Annotated[int, typer.Option(help="With --cross-read: scripts of each drift domain.")] = 5,
+    turns: Annotated[int, typer.Option(help="With --cross-read: messages of each script.")] = 6,
+    max_tokens: Annotated[int, typer.Option(help="With --cross-read: longest answer.")] = 96,
     seed: Annotated[int, typer.Option(help="With --cross-read: root of all seeds.")] = 0,
 ) -> None:
     """Prove that reading inside while answers are written gives what reading them afterwards gives.
@@ -120,7 +122,9 @@ def check(
                 raise ConfigError(
                     "two models need two axes", where="--cross-read", hint="give --axis and --other-axis"
                 )
-            cross_read_check(model, axis, cross_read, other_axis, scripts=scripts, seed=seed)
+            cross_read_check(
+                model, axis, cross_read, other_axis, scripts=scripts, turns=turns, max_tokens=max_tokens, seed=seed
+            )
             return
         from multitudes.axis.check import check_capture
         from multitudes.axis.presets import preset

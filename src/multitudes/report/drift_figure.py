@@ -16,8 +16,8 @@ def drift_figure(reading: Reading | None) -> Figure:
     """Curves of z with bands; where there is no axis or no tap, a sentence in their place."""
     caption = (
         "Where the models were on the axis while they wrote, from their own activations: 0 is the average role, 1 "
-        "the default Assistant. People who stay people keep near 0; a target that stays the Assistant keeps above the "
-        "dashed line."
+        "the default Assistant. People who stay people keep near 0; a target that stays the Assistant keeps above "
+        "the dashed line."
     )
     blank = Figure("drift", "Along the Assistant axis", caption, missing=why_missing(reading))
     if reading is None or blank.missing:
@@ -52,8 +52,8 @@ def drift_figure(reading: Reading | None) -> Figure:
     where = (
         f"Layer {about.get('layer')} of {about.get('model') or 'the model'}, own activations, read while it wrote."
     )
-    return with_(blank, body=body, key=key, notes=(where, *notes), head=("side", "own turn", "z", "95% interval", "n"),
-                 rows=rows)  # fmt: skip
+    head = ("side", "own turn", "z", "95% interval", "n")
+    return with_(blank, body=body, key=key, notes=(where, *notes), head=head, rows=rows)
 
 
 def _known(value: float | None) -> float | None:

@@ -85,6 +85,7 @@ def _turns(run: RunData) -> Iterator[Row]:
                 "seed_status": t.call.seed_status if t.call else None,
                 "tokens_in": t.call.usage.prompt if t.call else None,
                 "tokens_out": t.call.usage.completion if t.call else None,
+                "z": t.inside.z[0] if t.inside else None,
             }
 
 

@@ -80,10 +80,10 @@ class Material:
 
 def material_of(store: Store, spec: StudySpec) -> Material:
     """Everything a stored run offers to gauges."""
-    questionnaire = store.get_meta("questionnaire")
+    questionnaire, conversations = store.get_meta("questionnaire"), tuple(store.conversations())
     encoder = {"hash": "hash-ngram-512", "minilm": "all-MiniLM-L6-v2-384"}.get(spec.models.encoder, "")
     return Material(
-        conversations=tuple(store.conversations()),
+        conversations=conversations,
         answers=tuple(store.answers()),
         population=store.population(),
         questionnaire=None if questionnaire is None else Questionnaire.model_validate(questionnaire),
@@ -94,7 +94,7 @@ def material_of(store: Store, spec: StudySpec) -> Material:
         placebo_waived=spec.survey.placebo_waived if spec.survey else "",
         temperature=spec.survey.temperature if spec.survey else 1.0,
         axis=store.get_meta("axis"),
-        neutral=neutral_of(store),
+        neutral=neutral_of(store, conversations),
         seed=spec.seed,
     )
 

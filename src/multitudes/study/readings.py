@@ -1,4 +1,4 @@
-"""A file of transcripts through a reader: every turn, what it says of each conversation, and the line above it all."""
+"""A file of transcripts through a reader: every turn, each conversation in numbers, and the line above it all."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from multitudes.axis.axis import Axis
 from multitudes.axis.errors import NothingToRead
-from multitudes.axis.project import Side, axis_id, need_scale
+from multitudes.axis.project import Side, axis_id, need_scale, need_taps
 from multitudes.axis.reader import ReaderProjection, read_conversation, reader_label, table_of_readings
 from multitudes.core.canonical import strict_values
 from multitudes.core.errors import GaugeError
@@ -42,6 +42,7 @@ async def read_file(
         GaugeError: Nothing could be read in any of them.
         ConfigError, Unsupported, AxisMismatch: See ``axis.reader.read_conversation``.
     """
+    need_taps(reader)
     need_scale(axis)
     axis.fits(reader)
     readings: list[tuple[Conversation, ReaderProjection]] = []

@@ -27,8 +27,8 @@ from multitudes.simulate.conversation import ProbeSpec
 from multitudes.simulate.guards import GUARDS
 
 PLACING = ("template", "sobol", "sobol-or-template")  # generators that need dimensions
-Gauge = Literal["leak", "listener", "coverage", "variance", "diversity", "fluency", "drift"]
-GAUGES: tuple[Gauge, ...] = get_args(Gauge)
+GaugeName = Literal["leak", "listener", "coverage", "variance", "diversity", "fluency", "drift"]
+GAUGES: tuple[GaugeName, ...] = get_args(GaugeName)
 
 
 def _plain_id(value: Any) -> Any:
@@ -164,16 +164,13 @@ class SurveySpec(Frozen):
 class MeasureSpec(Frozen):
     """What is measured."""
 
-    gauges: tuple[Gauge, ...] = Field(GAUGES, description="Gauges to read.")
+    gauges: tuple[GaugeName, ...] = Field(GAUGES, description="Gauges to read.")
     candidates: Whole = Field(4, ge=2, le=64, description="People a listener chooses among, the true one included.")
     axis: str | None = Field(
         None, description="Folder of an axis: local models are read along it while they talk, for the gauge drift."
     )
     neutral: Whole = Field(
-        1,
-        ge=0,
-        le=5,
-        description="Everyday questions to a target that is read, in a side branch after the last turn.",
+        1, ge=0, le=5, description="Everyday questions to a target that is read, in a side branch at the end."
     )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -98,17 +99,18 @@ def open_taps(spec: StudySpec, simulator: ChatModel, target: Target, *, base: Pa
 async def ask_neutral(store: Store, taps: Taps, spec: StudySpec) -> None:
     """Ask every target that was read an everyday question in a side branch after its last answer, once.
 
-    The conversation does not know of it. What is kept is where the answer lies on the axis, by conversation, beside
-    the answer that went before: a conversation that is held again is asked again.
+    The conversation does not know of it. What is kept is where the answer lies on the axis, by axis and conversation,
+    with the answer that went before: a conversation that is held again is asked again.
     """
     if taps.target is None or not spec.measure.neutral:
         return
-    known: dict[str, Any] = store.get_meta("neutral") or {}
-    scenarios = {s.id: s for s in spec.scenarios}
     axis = axis_id(taps.axis)
+    kept: dict[str, Any] = store.get_meta("neutral") or {}
+    known: dict[str, Any] = dict(kept.get(axis) or {})
+    scenarios = {s.id: s for s in spec.scenarios}
     todo = [
         c for c in store.conversations()
-        if c.complete and _last_answer(c) and known.get(c.id, {}).get("after") != _key(c, axis)
+        if c.complete and _last_answer(c) and known.get(c.id, {}).get("after") != _last_answer(c)
     ]  # fmt: skip
     for start in range(0, len(todo), AT_ONCE):
         part = todo[start : start + AT_ONCE]
@@ -116,15 +118,18 @@ async def ask_neutral(store: Store, taps: Taps, spec: StudySpec) -> None:
         replies = iter(await taps.target.model.reply(requests))
         for c in part:
             found = [next(replies).inside for _ in range(spec.measure.neutral)]
-            z = [i.z[0] for i in found if i is not None and i.z[0] == i.z[0]]
-            known[c.id] = {"after": _key(c, axis), "z": sum(z) / len(z) if z else None}
-        store.put_meta(neutral=known)
+            z = [i.z[0] for i in found if i is not None and not math.isnan(i.z[0])]
+            known[c.id] = {"after": _last_answer(c), "z": sum(z) / len(z) if z else None}
+        store.put_meta(neutral={**kept, axis: known})
 
 
-def neutral_of(store: Store) -> dict[str, float]:
-    """By conversation, where the answers to everyday questions lie on average; without those that said too little."""
-    found = store.get_meta("neutral") or {}
-    return {k: float(v["z"]) for k, v in found.items() if v["z"] is not None}
+def neutral_of(store: Store, conversations: Sequence[Conversation]) -> dict[str, float]:
+    """By conversation, where its answers to everyday questions lie on the study's axis; without those too short."""
+    about = store.get_meta("axis") or {}
+    found = (store.get_meta("neutral") or {}).get(about.get("id")) or {}
+    asked = [(c.id, found[c.id]) for c in conversations if c.id in found]
+    after = {c.id: _last_answer(c) for c in conversations}
+    return {k: float(v["z"]) for k, v in asked if v["z"] is not None and v["after"] == after[k]}
 
 
 def _request(c: Conversation, scenarios: Mapping[str, Scenario], spec: StudySpec, k: int) -> Request:
@@ -138,11 +143,9 @@ def _request(c: Conversation, scenarios: Mapping[str, Scenario], spec: StudySpec
 
 
 def _last_answer(c: Conversation) -> str:
-    return next((t.text for t in reversed(c.turns) if t.speaker == "target"), "")
-
-
-def _key(c: Conversation, axis: str) -> str:
-    return hashlib.sha256(f"{axis}\x1f{_last_answer(c)}".encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    """Hash of the target's last words; empty where it said nothing."""
+    text = next((t.text for t in reversed(c.turns) if t.speaker == "target"), "")
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16] if text else ""
 
 
 def tapped_sides(taps: Taps | None, simulator: ChatModel, target: Target) -> tuple[ChatModel, Target]:
