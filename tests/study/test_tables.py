@@ -196,3 +196,70 @@ def test_steps_of_a_named_scale_are_all_its_whole_numbers(tmp_path):
         return scores(found)["people_w1"].value
 
     assert 1.6 * w1(None) < w1((1, 5)) < 2 * w1(None)  # some of the distance is noise of small numbers, of one step
+
+
+def with_towns(rows, towns, *, shift=None):
+    """Each worker gets a town, a street of their own and a time that changes; personas of a town may be shifted."""
+    workers = list(dict.fromkeys(r["worker"] for r in rows))
+    town = {w: towns[k % len(towns)] for k, w in enumerate(workers)}
+    out = []
+    for k, r in enumerate(rows):
+        more = (shift or {}).get(town[r["worker"]], 0) if r["arm"] == "persona" else 0
+        answer = max(1, min(5, r["answer"] + more))
+        out.append({**r, "answer": answer, "town": town[r["worker"]], "street": f"of {r['worker']}", "time": k % 7})
+    return out
+
+
+def test_columns_that_both_files_have_are_attributes_and_groups_are_compared(tmp_path):
+    towns = ["Ulm", "Rom", "Oslo", "[red]Kiel"]
+    rows = with_towns(panel(people=40), towns, shift={"Rom": 1})
+    path = write(tmp_path / "a.csv", rows)
+    human = with_towns(panel(seed=9, people=160, arms=("persona",)), towns)
+    people = write(tmp_path / "people.csv", human)
+    found = measure_table(path, columns={"persona": "worker"}, human=people)
+    groups = {g["group"]: g for g in found.readings[0].tables["groups"]}
+    assert set(groups) == set(towns)
+    assert (groups["Rom"]["people"], groups["Rom"]["simulated"]) == (40, 10)
+    assert groups["Rom"]["pooled"] == max(g["pooled"] for g in groups.values())
+    assert "town = Rom" in scores(found)["group_bias"].note
+    said = " ".join(found.notes)
+    assert "attributes on both sides: 'town'" in said
+    assert "'street' is on both sides but no attribute: it all but names the person" in said
+    assert "'time' is on both sides but no attribute: it changes within a person" in said
+    questions = {q["question"]: q["state"] for q in found.readings[0].tables["verdict"]["questions"]}
+    assert questions["Q3"] != "not assessed"
+    shown = CliRunner().invoke(
+        app, ["measure", str(path), "--with", "variance", "--column", "persona=worker", "--human", str(people)]
+    )
+    assert shown.exit_code == 0
+    lines = [x for x in shown.output.splitlines() if x.strip().startswith("town = ")]
+    assert [x.split("  ")[0].strip() for x in lines] == [f"town = {t}" for t in sorted(towns)]
+    assert "first_component_people" in shown.output
+    assert scores(found)["alt_winning_rate"].value is None  # ten items are too few, and the row says so
+    assert "enough shared items" in scores(found)["alt_winning_rate"].note
+
+
+def test_epsilon_reaches_the_alternative_annotator_test(tmp_path):
+    draw = random.Random(3)
+
+    def rows(people, seed_arms):
+        return [
+            {"worker": f"{arm}{p}", "question": f"q{q}", "answer": 1 + (q + draw.choice((0, 0, 0, 1, 2))) % 5,
+             "run": r, "arm": arm}
+            for arm in seed_arms for p in range(people) for q in range(60) for r in range(2)
+        ]  # fmt: skip
+
+    path, people = write(tmp_path / "a.csv", rows(6, ARMS)), write(tmp_path / "p.csv", rows(8, ("persona",)))
+
+    def rate(epsilon):
+        args = ["measure", str(path), "--with", "variance", "--column", "persona=worker", "--human", str(people)]
+        done = CliRunner().invoke(app, [*args, "--epsilon", str(epsilon), "--json"])
+        if done.exit_code:
+            return done
+        return next(s["value"] for s in json.loads(done.stdout)[0]["scores"] if s["name"] == "alt_winning_rate")
+
+    assert rate(0.6) == 1.0
+    assert rate(0.0) < 0.2
+    refused = rate(1.5)
+    assert refused.exit_code == 2
+    assert "epsilon" in refused.output

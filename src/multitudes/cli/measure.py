@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -51,6 +51,9 @@ def measure(
     refusal: Annotated[
         list[str] | None, typer.Option(help="Tables: an answer that means 'I will not say'; may be repeated.")
     ] = None,
+    epsilon: Annotated[
+        float, typer.Option(help="Tables: what people cost more, in the alternative annotator test; experts .2.")
+    ] = 0.1,
     quotes: Annotated[int, typer.Option(help="Leaking lines to quote.")] = 3,
 ) -> None:
     """Read gauges on transcripts that nobody here wrote."""
@@ -91,6 +94,7 @@ def measure(
                 file, names, columns=_mapping(column or []), human=human, placebo_waived=placebo_waived,
                 temperature=temperature, encoder=None if encoder == "none" else load_encoder(encoder),
                 skip_invalid=skip_invalid, seed=seed, scale=_ends(scale), refusals=refusal or (),
+                epsilon=epsilon,
             )  # fmt: skip
             if as_json:
                 print_json([r.model_dump(mode="json") for r in measured.readings])
@@ -102,6 +106,8 @@ def measure(
                 console.print(verdict["sentence"], markup=False)
                 for line in verdict["lines"]:
                     console.print(f"  {line}", markup=False)
+            if groups := [g for r in measured.readings for g in r.tables.get("groups", ())]:
+                print_table(_group_table(groups))
             return
         transcripts = read_transcripts(
             file, people=speakers.split(",") if speakers else None, skip_invalid=skip_invalid
@@ -132,6 +138,20 @@ def measure(
             console.print(
                 f"{quote.conversation_id}, turn {quote.turn} ({quote.why}): {quote.text[:160]!r}", markup=False
             )
+
+
+def _group_table(groups: list[dict[str, Any]]) -> Any:
+    """Where the panel answers higher or lower than the people of a group."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("group", "people", "personas", "bias", "pooled", "95 % interval", "note", box=None)
+    for g in groups:
+        numbers = [f"{g[k]:+.3g}" if g[k] is not None else "" for k in ("raw", "pooled")]
+        around = "" if g["low"] is None else f"{g['low']:.3g} to {g['high']:.3g}"
+        name = escape(f"{g['attribute']} = {g['group']}")
+        table.add_row(name, str(g["people"]), str(g["simulated"]), *numbers, around, g["note"])
+    return table
 
 
 def _mapping(columns: list[str]) -> dict[str, str]:

@@ -19,6 +19,7 @@ from typing import Any
 from multitudes.core.errors import MissingExtra, StoreError
 from multitudes.core.records import Reading
 from multitudes.report import figures, ladder, rerun, sections
+from multitudes.report.beside import beside
 from multitudes.report.drift_figure import drift_figure
 from multitudes.report.svg import Markup
 from multitudes.report.words import STOPS, clean, cleaned, counted, emphasised
@@ -151,12 +152,14 @@ def _figures(run: RunData) -> list[figures.Figure]:
     axes = {d.id: (d.name, d.low, d.high) for d in dimensions}
     if not run.readings:
         return []
+    people = beside(_reading(run, "variance"))
     return [
         figures.persona_map(_reading(run, "coverage"), sections.distinct_names(run), axes),
         figures.gates(_reading(run, "coverage"), {k: v[0] for k, v in axes.items()}),
         figures.variance_bars(_reading(run, "variance")),
         ladder.ladder(_reading(run, "variance")),
         ladder.components(_reading(run, "variance")),
+        *([people] if people else []),
         figures.diversity(_reading(run, "diversity")),
     ]
 

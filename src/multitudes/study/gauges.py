@@ -25,6 +25,7 @@ from multitudes.measure.variance.text import text_variance_scores
 from multitudes.measure.variance.wording import Worded
 from multitudes.personas.placebo import ARMS
 from multitudes.simulate.survey import keyed
+from multitudes.study.attributes import with_attributes
 from multitudes.study.evidence import text_key
 from multitudes.study.human import stored_human
 from multitudes.study.spec import StudySpec
@@ -203,8 +204,11 @@ def _variance(m: Material) -> Reading:
             raise GaugeError("no survey was asked, and no conversations that were held twice have vectors")
         return Reading(gauge="variance", scores=texts)
     arms = {arm: _arm_answers([a for a in m.answers if a.arm == arm], m) for arm in _arms_of(m.answers)}
+    human = m.human
+    if human is not None:
+        arms["persona"], human, _ = with_attributes(arms["persona"], human)
     found = panel_reading(
-        arms, waiver=m.placebo_waived, human=m.human, temperature=m.temperature, quick=m.quick, seed=m.seed
+        arms, waiver=m.placebo_waived, human=human, temperature=m.temperature, quick=m.quick, seed=m.seed
     )
     return found.model_copy(update={"scores": (*found.scores, *texts)})
 

@@ -14,11 +14,13 @@ from multitudes.core.errors import ConfigError, DataFormatError, did_you_mean
 from multitudes.core.records import Reading
 from multitudes.measure.diversity.reading import diversity_reading
 from multitudes.measure.variance.answers import ArmAnswers
+from multitudes.measure.variance.beside_people import EPSILON
 from multitudes.measure.variance.panel import PLACEBOS, panel_reading
 from multitudes.measure.variance.wording import Worded
 from multitudes.models.encode import Encoder
 from multitudes.simulate.answers import Answers, answers_of
 from multitudes.simulate.tables import Table, read_table
+from multitudes.study.attributes import with_attributes
 
 FloatArray = NDArray[np.float64]
 
@@ -43,6 +45,7 @@ def measure_table(
     temperature: float = 1.0,
     scale: tuple[float, float] | None = None,
     refusals: Sequence[str] = (),
+    epsilon: float = EPSILON,
     encoder: Encoder | None = None,
     skip_invalid: bool = False,
     seed: int = 0,
@@ -59,9 +62,13 @@ def measure_table(
         scale: Lowest and highest number an answer may be; needed only where answers were refused, else the extremes
             of the answers stand for it.
         refusals: Answers that mean "I will not say", compared without case.
+        epsilon: How much less often than a person a simulated one may win the alternative annotator test, [0, 1).
         encoder: For the spread of texts.
         skip_invalid: Leave out unreadable rows, counted.
         seed: Seed of intervals and permutations.
+
+    Further columns that both files have, one value for each person, are attributes: of each, the groups' biases are
+    read, and all together are the demographics of the verdict's third question.
 
     An ``arm`` column may hold ``persona``, ``none``, ``random-text``, ``shuffled`` and ``demographics``; without one
     all answers are of the personas under test.
@@ -96,13 +103,21 @@ def measure_table(
         if human is not None:
             people_table = read_table(human, columns, require=need, skip_invalid=skip_invalid)
             notes += [f"people: {n}" for n in people_table.warnings]
+            both = [c for c in table.unused if c in people_table.unused]
+            table, people_table = (
+                read_table(f, columns, attributes=both, require=need, skip_invalid=skip_invalid)
+                for f in (path, human)
+            )
             theirs = answers_of(people_table, refusals=refusals, kind=answers.kind)
         steps = _steps(answers, theirs, scale)
         arms = _arms(table, answers, steps, scale)
         people = None if theirs is None else _people(people_table, theirs, answers.labels, steps, scale)
+        if people is not None:
+            arms["persona"], people, said = with_attributes(arms["persona"], people)
+            notes += said
         readings.append(
             panel_reading(arms, waiver=placebo_waived, human=people, temperature=_temperature(table, temperature),
-                          seed=seed)
+                          epsilon=epsilon, seed=seed)
         )  # fmt: skip
     return Measured(tuple(readings), tuple(dict.fromkeys(notes)))
 
@@ -157,6 +172,7 @@ def _arms(
             score=y[rows], persona=answers.persona[rows].astype(str), item=answers.item[rows].astype(str),
             run=None if run is None else run[rows], probs=None if probs is None else probs[rows],
             ordered=answers.kind == "numeric", worded=_worded(answers, y, rows), ends=scale, options=answers.labels,
+            attributes={column: values[rows] for column, values in table.attributes.items()},
         )
         for name in ("persona", *PLACEBOS)
         if (rows := arm == name).any()
@@ -175,8 +191,9 @@ def _people(
         )  # fmt: skip
     y, probs = _values(answers, labels, steps)
     return ArmAnswers(
-        y, answers.persona.astype(str), answers.item.astype(str), _runs(answers), probs, ends=scale, options=labels
-    )
+        y, answers.persona.astype(str), answers.item.astype(str), _runs(answers), probs, ends=scale, options=labels,
+        attributes=table.attributes,
+    )  # fmt: skip
 
 
 def _values(answers: Answers, labels: tuple[str, ...], steps: FloatArray | None) -> tuple[Any, FloatArray | None]:

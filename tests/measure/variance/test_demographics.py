@@ -227,3 +227,14 @@ def test_bad_input_is_refused():
         demographic_shares(y, [0, 0, 0, 0], i, {"g": ["a"] * 4})
     with pytest.raises(NotFiniteError):
         demographic_shares([np.inf, 1, 2, 3], p, i, {"g": ["a"] * 4})
+
+
+def test_more_items_than_personas_have_the_same_component_as_their_covariance():
+    rng = np.random.default_rng(31)
+    for shape in ((6, 30), (30, 6), (9, 9)):
+        table = rng.normal(size=shape) @ np.diag(1 + rng.random(shape[1])) + 5
+        values = np.linalg.eigvalsh(np.cov(table, rowvar=False))
+        found = first_component_share(table, interval=False)
+        assert found.value == pytest.approx(values[-1] / values.sum(), rel=1e-12)
+        assert found.low is None
+        assert first_component_share(table).value == found.value

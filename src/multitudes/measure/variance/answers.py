@@ -72,3 +72,23 @@ class ArmAnswers:
         """The design as sums per persona and item."""
         run = None if self.exact else self.run
         return collect(self.score, self.persona, self.item, run=run, run_variance=self.run_variance)
+
+
+def upside_down(answers: ArmAnswers, low: float, high: float) -> NDArray[np.bool_]:
+    """(n,) whether the first option of an answer's item is the high end, as on a reversed item.
+
+    Nobody says which items are reversed; their scores do: on such an item they fall from the first option to the
+    last. An item answered in the middle of the scale alone counts as straight.
+
+    Args:
+        answers: With ``probs``, and scores on a scale.
+        low: Lowest score.
+        high: Highest score.
+    """
+    assert answers.probs is not None
+    there = answers.scored
+    _, item = np.unique(answers.item, return_inverse=True)
+    k = answers.probs.shape[1]
+    place = answers.probs[there] @ np.arange(k) - (k - 1) / 2
+    lean = np.bincount(item[there], place * (answers.score[there] - (low + high) / 2), int(item.max()) + 1)
+    return np.asarray((lean < 0)[item])

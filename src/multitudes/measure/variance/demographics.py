@@ -116,7 +116,7 @@ def demographic_shares(
     return {name: _explained(values[scored], p, i, code, left_out, level) for name, code in codes.items()}
 
 
-def first_component_share(means: ArrayLike, *, level: float = 0.95) -> Estimate:
+def first_component_share(means: ArrayLike, *, level: float = 0.95, interval: bool = True) -> Estimate:
     """Share of the variance between personas that lies along one line: λ_1/Σλ of the item x item covariance.
 
     Items keep their own scale. Higher is more constrained; with nothing shared it is still well above 1/I, more so
@@ -126,6 +126,7 @@ def first_component_share(means: ArrayLike, *, level: float = 0.95) -> Estimate:
     Args:
         means: (P, I) mean answer of each persona to each item; NaN is missing.
         level: Confidence level.
+        interval: False to leave the interval out, which takes nearly all of the time.
 
     Returns:
         The share in (0, 1], up to rounding (pairwise covariances can exceed 1 a little), with its two-way jackknife
@@ -158,6 +159,8 @@ def first_component_share(means: ArrayLike, *, level: float = 0.95) -> Estimate:
     value = _first_share(table)
     if np.isnan(value):
         raise GaugeError("no component: nothing varies, or two items share fewer than two personas", where="means")
+    if not interval:
+        return Estimate(value, None, None, table.shape[0], int(missing.sum()), "no interval was asked for")
     without_persona = [_first_share(np.delete(table, k, axis=0)) for k in range(table.shape[0])]
     without_item = [_first_share(np.delete(table, k, axis=1)) for k in range(table.shape[1])]
     found = two_way_estimate(value, without_persona, without_item, level=level)
@@ -166,6 +169,12 @@ def first_component_share(means: ArrayLike, *, level: float = 0.95) -> Estimate:
 
 def _first_share(table: FloatArray) -> float:
     there = ~np.isnan(table)
+    scale = float(np.nanmax(np.abs(table))) ** 2
+    if there.all():  # the same eigenvalues from whichever side is shorter
+        a = table - table.mean(axis=0)
+        gram = a @ a.T if len(a) < a.shape[1] else a.T @ a
+        total = float(np.trace(gram))
+        return float(np.linalg.eigvalsh(gram)[-1] / total) if total > 1e-24 * scale * len(a) else float("nan")
     a, n = np.where(there, table, 0.0), there.astype(np.float64)
     both = n.T @ n
     if both.min() < 2:
@@ -173,7 +182,6 @@ def _first_share(table: FloatArray) -> float:
     a = np.where(there, a - a.sum(axis=0) / n.sum(axis=0), 0.0)
     covariance = (a.T @ a - (a.T @ n) * (n.T @ a) / both) / (both - 1)
     total = float(np.trace(covariance))
-    scale = float(np.nanmax(np.abs(table))) ** 2
     return float(np.linalg.eigvalsh(covariance)[-1] / total) if total > 1e-24 * scale else float("nan")
 
 

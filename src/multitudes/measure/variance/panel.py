@@ -11,6 +11,7 @@ from multitudes.core.errors import GaugeError
 from multitudes.core.records import Reading, Score
 from multitudes.measure.variance.answers import ArmAnswers
 from multitudes.measure.variance.arms import arm_icc, arm_parts, around, no_interval
+from multitudes.measure.variance.beside_people import EPSILON, Beside, beside_people
 from multitudes.measure.variance.panel_verdict import PLACEBOS, Terms, panel_verdict
 from multitudes.measure.variance.people import against_people
 from multitudes.measure.variance.reading import GAUGE, variance_reading
@@ -29,6 +30,7 @@ def panel_reading(
     human: ArmAnswers | None = None,
     temperature: float = 1.0,
     margins: Margins = Margins(),  # noqa: B008 - frozen
+    epsilon: float = EPSILON,
     quick: bool = False,
     seed: int = 0,
 ) -> Reading:
@@ -40,12 +42,14 @@ def panel_reading(
         human: People's own answers to the same items, on the same scale.
         temperature: Of sampled runs.
         margins: Smallest differences that matter, fixed before the data.
+        epsilon: How much less often than a person the panel may win the alternative annotator test, [0, 1).
         quick: Only the values: no permutation test, no ladder, no verdict.
         seed: Seed of permutations.
 
     Returns:
         The reading of ``variance_reading`` with ``kappa``, ``pir``, ``p_signal`` and one ``icc_within_ARM`` per
-        placebo added, and tables ``ladder`` and ``verdict``. Where there can be no verdict its table says why; where
+        placebo added, and tables ``ladder`` and ``verdict``; with people also the distances to them, what
+        ``beside_people`` finds, and a table ``groups``. Where there can be no verdict its table says why; where
         answers were refused by who was asked it is the least favourable one, see ``refusals``.
     """
     ours = arms["persona"]
@@ -72,11 +76,17 @@ def panel_reading(
         except GaugeError as error:
             found = [Score(gauge=GAUGE, name="people_jsd", value=None, note=str(error).splitlines()[0])]
         scores += found
+    beside = Beside([], []) if human is None else beside_people(ours, human, epsilon=epsilon, seed=seed)
     verdict = panel_verdict(refused, p=p, distance=distance, terms=Terms(waiver, temperature, margins, seed, draws))
     return base.model_copy(
         update={
-            "scores": (*base.scores, *extra, *scores),
-            "tables": {**base.tables, "ladder": ladder, "verdict": verdict},
+            "scores": (*base.scores, *extra, *scores, *beside.scores),
+            "tables": {
+                **base.tables,
+                "ladder": ladder,
+                "verdict": verdict,
+                **({"groups": beside.groups} if beside.groups else {}),
+            },
         }
     )
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from multitudes.core.errors import GaugeError
 from multitudes.core.records import Score
-from multitudes.measure.variance.answers import ArmAnswers, FloatArray
+from multitudes.measure.variance.answers import ArmAnswers, FloatArray, upside_down
 from multitudes.measure.variance.components import collect, spreads
 from multitudes.measure.variance.missing import RefusalTest, completions, refusal_test
 
@@ -164,7 +164,7 @@ def _number_fills(low: float, high: float) -> list[tuple[str, str, Fill]]:
         score, probs = np.where(gone, filled, answers.score), answers.probs
         if probs is not None and name != "item_mean":  # an item's own shares leave its distribution as it is
             top = np.zeros(len(score), dtype=np.int64)
-            top[(filled >= high) != _upside_down(answers, low, high)] = probs.shape[1] - 1
+            top[(filled >= high) != upside_down(answers, low, high)] = probs.shape[1] - 1
             probs = np.where(gone[:, None], np.eye(probs.shape[1])[top], probs)
         return replace(answers, score=score, probs=probs)
 
@@ -172,16 +172,6 @@ def _number_fills(low: float, high: float) -> list[tuple[str, str, Fill]]:
         return lambda answers: fill(answers, name)
 
     return [(name, said, named(name)) for name, said in _NUMBERS.items()]
-
-
-def _upside_down(answers: ArmAnswers, low: float, high: float) -> NDArray[np.bool_]:
-    """(n,) whether the first option of an answer's item is the high end, as on a reversed item; by its answers."""
-    assert answers.probs is not None
-    there = answers.scored
-    _, item = np.unique(answers.item, return_inverse=True)
-    place = answers.probs[there].argmax(axis=1) - (answers.probs.shape[1] - 1) / 2
-    lean = np.bincount(item[there], place * (answers.score[there] - (low + high) / 2), int(item.max()) + 1)
-    return np.asarray((lean < 0)[item])
 
 
 def _option_fills(persona: ArmAnswers) -> list[tuple[str, str, Fill]]:
