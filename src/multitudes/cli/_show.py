@@ -28,6 +28,7 @@ LABELS = {
     "calibration": "first replies",
     "pressure": "pressing",
     "judge": "judging",
+    "jailbreaks": "asking jailbreaks",
 }
 
 

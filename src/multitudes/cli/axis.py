@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from multitudes.cli._axis_chat import chat
+from multitudes.cli._axis_jailbreak import jailbreak
 from multitudes.cli._axis_read import cross_read_check, drift, project
 from multitudes.cli._show import console, ending, print_json, progress
 
@@ -142,6 +143,7 @@ def check(
 app.command("chat")(chat)
 app.command("project")(project)
 app.command("drift")(drift)
+app.command("jailbreak")(jailbreak)
 
 
 def _slug(model: str) -> str:

@@ -22,6 +22,7 @@ from multitudes.core.canonical import canonical_json
 from multitudes.core.errors import ConfigError, DataFormatError, StoreError, Unsupported
 from multitudes.core.seeds import derive_seed
 from multitudes.models.base import NEEDS_TAPS, ChatModel, Message, Reply, Request, Sampling, ScoreItem
+from multitudes.study.dry_run import EMBEDDED_DECODE_TPS, EMBEDDED_PREFILL_TPS
 
 ROWS = 32  # replies in flight together, over all arms
 LEAST_READ = 3  # counted tokens below which a projection is not read
@@ -184,6 +185,21 @@ def cost_of(asked: JailbreakSet, *, arms: int, max_tokens: int, judged: bool) ->
     tokens = arms * (round(words * WORD_TOKENS) + TEMPLATE_TOKENS * len(units))
     verdicts = arms * sum(u.side == "harmful" for u in units) if judged else 0
     return Cost(arms * len(units), arms * len(units) * openings, verdicts, tokens, arms * len(units) * max_tokens)
+
+
+def describe(
+    asked: JailbreakSet, names: Sequence[str], *, model: str, max_tokens: int, judge: str | None, folder: Path
+) -> Iterator[str]:
+    """Lines that say what is asked, and what that takes, before anything is loaded."""
+    cost = cost_of(asked, arms=len(names), max_tokens=max_tokens, judged=judge is not None)
+    yield f"{len(asked.personas)} personas and no persona, {len(asked.pairs)} requests with their benign twins"
+    yield f"arms: {', '.join(names)}; folder {folder}"
+    yield f"calls: {cost.replies} replies, {cost.scored} scored beginnings, {cost.judged} verdicts"
+    yield f"tokens in: about {cost.prompt_tokens:,}, for an engine that reuses prefixes, without the verdicts"
+    yield f"tokens out: at most {cost.completion_tokens:,}"
+    if model == "smollm2":
+        seconds = cost.prompt_tokens / EMBEDDED_PREFILL_TPS + cost.completion_tokens / EMBEDDED_DECODE_TPS
+        yield f"time: at most about {max(1, round(seconds / 60))} min on two idle cores for the embedded model"
 
 
 async def collect_rows(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any, Literal
 
+from multitudes.core.errors import DataFormatError, StoreError
 from multitudes.core.records import Frozen, Record
 
 
@@ -135,3 +138,32 @@ class JailbreakResult(Record):
     def change(self, what: str, proxy: str, arm: str) -> Changed | None:
         """One of the changes, where it could be had."""
         return next((c for c in self.changes if (c.what, c.proxy, c.arm) == (what, proxy, arm)), None)
+
+
+def save_result(result: JailbreakResult, path: Path) -> Path:
+    """Write the result as JSON, whole or not at all; NaN travels as the string "NaN".
+
+    Raises:
+        StoreError: It cannot be written.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(result.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        os.replace(part, path)
+    except (OSError, UnicodeEncodeError) as error:
+        part.unlink(missing_ok=True)
+        raise StoreError("the result cannot be written", where=str(path), found=str(error)) from error
+    return path
+
+
+def load_result(path: Path) -> JailbreakResult:
+    """Read what ``save_result`` wrote.
+
+    Raises:
+        DataFormatError: It cannot be read, or is something else.
+    """
+    try:
+        return JailbreakResult.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataFormatError("not a result of this study", where=str(path), found=str(error)[:200]) from error
