@@ -15,7 +15,18 @@ from typing import Any
 from multitudes.axis.axis import Axis
 from multitudes.axis.hold import ALPHA, Hold, hold_edit
 from multitudes.core.errors import Unsupported
-from multitudes.models.base import NEEDS_TAPS, Capabilities, ChatModel, Message, Reply, Request, Scored, ScoreItem
+from multitudes.models.base import (
+    NEEDS_TAPS,
+    Bare,
+    Capabilities,
+    ChatModel,
+    Followed,
+    Message,
+    Reply,
+    Request,
+    Scored,
+    ScoreItem,
+)
 from multitudes.models.edit import Edit, combined
 from multitudes.models.wrappers.base import Wrapper
 
@@ -104,6 +115,19 @@ class Edited(Wrapper):
         for talk, own in zip(talks, edits, strict=True):
             out += await self.inner.turn_lengths([talk], edit=_with(own, edit))  # type: ignore[attr-defined]
         return out
+
+    async def follow(self, items: Sequence[Bare], *, watch: Sequence[int] = ()) -> list[Followed]:
+        """Bare tokens under the edit; see ``LocalModel.follow``. Nobody speaks in them, so nobody is held."""
+        self._check_open()
+        edit = await self.edit_of(())
+        edited = [item._replace(edit=_with(edit, item.edit)) for item in items]
+        out: list[Followed] = await self.inner.follow(edited, watch=watch)  # type: ignore[attr-defined]
+        return out
+
+    @property
+    def template(self) -> Any:
+        """Chat template of the model."""
+        return self.inner.template  # type: ignore[attr-defined]
 
     @property
     def n_layers(self) -> int:

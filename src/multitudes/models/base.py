@@ -219,6 +219,34 @@ class Scored:
         return float(sum(self.token_logp))
 
 
+class Bare(NamedTuple):
+    """Tokens with no chat around them but what they hold; local engines only.
+
+    Attributes:
+        ids: All tokens.
+        start: First token whose probability is wanted, at least 1: nothing predicts the very first.
+        edit: Change to the residual stream while they are read.
+        counted_from: First token that counts in what is read inside.
+    """
+
+    ids: tuple[int, ...]
+    start: int
+    edit: Edit | None = None
+    counted_from: int = 0
+
+
+class Followed(NamedTuple):
+    """What a model makes of bare tokens.
+
+    Attributes:
+        token_logp: Natural log of the probability of each token from ``start`` on.
+        internals: What was read inside, over the tokens from ``counted_from`` on.
+    """
+
+    token_logp: tuple[float, ...]
+    internals: Internals
+
+
 @dataclass(frozen=True, slots=True)
 class Capabilities:
     """What an engine is and can do.

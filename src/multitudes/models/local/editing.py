@@ -117,12 +117,15 @@ class Plan:
         return Internals(n, means, own, float(self.moved[row]) / n if n else 0.0)
 
     @contextmanager
-    def attached(self, positions: torch.Tensor, *, count: bool) -> Iterator[None]:
+    def attached(
+        self, positions: torch.Tensor, *, count: bool, counted_from: Sequence[int] | None = None
+    ) -> Iterator[None]:
         """Hooks for one forward pass over a chunk at ``positions`` (B, n); ``HOLE`` marks padding.
 
         Args:
             positions: Absolute positions; masks come from these, never from columns or token ids.
             count: Whether the tokens of this chunk are counted in sums and engagement.
+            counted_from: By row, the first position that is counted; all are if None.
 
         Raises:
             RowMapError: Another number of rows than the plan was made for.
@@ -133,20 +136,23 @@ class Plan:
                 expected=f"{self.n_rows} rows",
             )  # fmt: skip
         live = positions != HOLE
+        counted = live
+        if counted_from is not None:
+            counted = live & (positions >= torch.tensor(list(counted_from), device=positions.device)[:, None])
         touched = (live & (positions >= self._protect)).to(self._wide)[:, :, None] if self._at else None
         handles = []
         try:
             for layer in sorted({*self._at, *self.watch}):
-                hook = self._hook(layer, live, touched, count=count)
+                hook = self._hook(layer, counted, touched, count=count)
                 handles.append(self.blocks[layer].register_forward_hook(hook))
             yield
         finally:
             for handle in handles:
                 handle.remove()
         if count:
-            self.counted += live.sum(dim=1)
+            self.counted += counted.sum(dim=1)
 
-    def _hook(self, layer: int, live: torch.Tensor, touched: torch.Tensor | None, *, count: bool) -> Any:
+    def _hook(self, layer: int, counted: torch.Tensor, touched: torch.Tensor | None, *, count: bool) -> Any:
         block = self._at.get(layer)
         column = self.edited.index(layer) if block is not None else -1
         place = self.watch.index(layer) if layer in self.watch else -1
@@ -156,13 +162,14 @@ class Plan:
             if block is not None and touched is not None:
                 h, correction = _edited(h, block, touched, self._wide)
                 if count and correction is not None:
-                    self.engaged[:, column] += (correction != 0).any(dim=2).sum(dim=1)
-                    self.moved += (correction.norm(dim=2) / h.to(self._wide).norm(dim=2).clamp(min=1e-12)).sum(dim=1)
+                    self.engaged[:, column] += ((correction != 0).any(dim=2) & counted).sum(dim=1)
+                    share = correction.norm(dim=2) / h.to(self._wide).norm(dim=2).clamp(min=1e-12)
+                    self.moved += (share * counted).sum(dim=1)
             if count and place >= 0:
                 summed = (
-                    h[:, 0].to(self._wide) if h.shape[1] == 1 else (h.to(self._wide) * live[:, :, None]).sum(dim=1)
+                    h[:, 0].to(self._wide) if h.shape[1] == 1 else (h.to(self._wide) * counted[:, :, None]).sum(dim=1)
                 )
-                self.sums[:, place] += summed * live if h.shape[1] == 1 else summed
+                self.sums[:, place] += summed * counted if h.shape[1] == 1 else summed
             if block is None:
                 return None
             return (h, *output[1:]) if isinstance(output, tuple) else h

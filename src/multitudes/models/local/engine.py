@@ -18,7 +18,9 @@ from multitudes.core.errors import ConfigError, ModelError, MultitudesError, Uns
 from multitudes.core.records import Usage
 from multitudes.core.seeds import derive_seed
 from multitudes.models.base import (
+    Bare,
     Capabilities,
+    Followed,
     Message,
     Reply,
     ReplyFault,
@@ -32,7 +34,7 @@ from multitudes.models.base import (
 from multitudes.models.edit import Edit
 from multitudes.models.local import sampling
 from multitudes.models.local.batch import Batcher, Generation, Row
-from multitudes.models.local.reading import Passage, read_means, read_tokens
+from multitudes.models.local.reading import Passage, follow, read_means, read_tokens
 from multitudes.models.local.runner import Runner
 from multitudes.models.local.template import ChatTemplate
 
@@ -336,6 +338,35 @@ class LocalModel:
         """Counted tokens of each assistant turn: those that ``read_turns`` averages over."""
         spans = [self.template.turn_ids(talk, salt=_salt(edit))[1] for talk in talks]
         return [tuple(stop - start for start, stop in of_talk) for of_talk in spans]
+
+    async def follow(self, items: Sequence[Bare], *, watch: Sequence[int] = ()) -> list[Followed]:
+        """Log-probabilities of bare tokens, such as windows of a book, and what happens inside while they are read.
+
+        Args:
+            items: Tokens, each with its own edit; all share batches.
+            watch: Blocks whose residual stream is averaged over the counted tokens.
+
+        Raises:
+            ConfigError: Nothing to predict, a layer the model does not have, or tokens that do not fit the context.
+        """
+        limit = self._info.context_tokens or 1 << 30
+        for i, item in enumerate(items):
+            if not 1 <= item.start < len(item.ids) <= limit:
+                raise ConfigError(
+                    "no tokens to follow", where=f"items[{i}]", found=f"start {item.start} of {len(item.ids)} tokens",
+                    expected=f"1 <= start < tokens <= {limit}",
+                )  # fmt: skip
+        order = sorted(range(len(items)), key=lambda i: len(items[i].ids))
+        found: dict[int, Followed] = {}
+        for begin in range(0, len(order), SCORE_ITEMS):
+            chunk = order[begin : begin + SCORE_ITEMS]
+            done = await self._in_thread(partial(self._follow_now, [items[i] for i in chunk], watch))
+            found |= dict(zip(chunk, done, strict=True))
+        return [found[i] for i in range(len(items))]
+
+    @torch.inference_mode()
+    def _follow_now(self, items: Sequence[Bare], watch: Sequence[int]) -> list[Followed]:
+        return follow(self.batcher, items, watch)
 
     @torch.inference_mode()
     def _read_tokens_now(self, passages: Sequence[Passage], layers: Sequence[int]) -> list[Any]:

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from multitudes.models.base import Bare, Followed
 from multitudes.models.edit import Edit
-from multitudes.models.local.batch import Batcher
+from multitudes.models.local.batch import Batcher, Row
 from multitudes.models.local.editing import Plan, check_layers
 from multitudes.models.local.runner import HOLE
 
@@ -68,29 +69,67 @@ def read_means(batcher: Batcher, passages: Sequence[Passage], layers: Sequence[i
     return out
 
 
+def follow(batcher: Batcher, items: Sequence[Bare], watch: Sequence[int]) -> list[Followed]:
+    """Log-probabilities of bare tokens, and what happens inside while they are read.
+
+    Items of one length and number give batches of one shape, whatever their edits are: two settings that do the same
+    give the same bits.
+
+    Raises:
+        ConfigError: A layer the model does not have.
+    """
+    runner = batcher.runner
+    out: dict[int, Followed] = {}
+    for group in _groups(batcher, [item.ids for item in items]):
+        part = [items[i] for i in group]
+        ids, positions = _padded(runner, [item.ids for item in part])
+        plan = Plan(runner, [item.edit for item in part], watch=watch)
+        around = plan.attached(positions, count=True, counted_from=[item.counted_from for item in part])
+        hidden = runner.hidden(ids, positions, batcher.empty_slots(*ids.shape), around=around)
+        batcher.mark(hidden)
+        rows = [
+            Row(list(item.ids), hidden=hidden[k, item.start - 1 : len(item.ids) - 1]) for k, item in enumerate(part)
+        ]
+        for k, (_, logits) in enumerate(batcher.logits(rows)):
+            told = torch.tensor(part[k].ids[part[k].start :], device=logits.device)
+            logp = logits.gather(1, told[:, None])[:, 0] - torch.logsumexp(logits, dim=1)
+            out[group[k]] = Followed(tuple(logp.tolist()), plan.seen(k, tuple(watch)))
+    return [out[i] for i in range(len(items))]
+
+
+def _groups(batcher: Batcher, sequences: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+    """Numbers of sequences that are read together: of similar length, the longest last in each group."""
+    order = sorted((i for i, ids in enumerate(sequences) if ids), key=lambda i: len(sequences[i]))
+    while order:
+        size = max(1, min(len(order), READ_TOKENS // len(sequences[order[-1]]), batcher.batch_size))
+        group, order = order[-size:], order[:-size]
+        yield group
+
+
+def _padded(runner: Any, sequences: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids and positions (B, n) of sequences, padded on the right."""
+    longest = max(len(ids) for ids in sequences)
+    ids = torch.zeros((len(sequences), longest), dtype=torch.long)
+    positions = torch.full((len(sequences), longest), HOLE, dtype=torch.long)
+    for row, own in enumerate(sequences):
+        ids[row, : len(own)] = torch.tensor(list(own))
+        positions[row, : len(own)] = torch.arange(len(own))
+    return ids.to(runner.device), positions.to(runner.device)
+
+
 def _passes(
     batcher: Batcher, passages: Sequence[Passage], layers: Sequence[int]
 ) -> Iterator[tuple[list[int], dict[int, torch.Tensor]]]:
     """Groups of passages of similar length, each with its residual stream (B, n, d_model) by layer."""
     runner = batcher.runner
     check_layers(layers, len(runner.base.layers) - 1, where="layers")
-    order = sorted((i for i, p in enumerate(passages) if p.ids), key=lambda i: len(passages[i].ids))
-    while order:
-        longest = len(passages[order[-1]].ids)
-        size = max(1, min(len(order), READ_TOKENS // longest, batcher.batch_size))
-        group, order = order[-size:], order[:-size]
-        ids = torch.zeros((size, longest), dtype=torch.long)
-        positions = torch.full((size, longest), HOLE, dtype=torch.long)
-        for row, i in enumerate(group):
-            n = len(passages[i].ids)
-            ids[row, :n] = torch.tensor(list(passages[i].ids))
-            positions[row, :n] = torch.arange(n)
-        positions = positions.to(runner.device)
-        cache = batcher.empty_slots(size, longest)
+    for group in _groups(batcher, [p.ids for p in passages]):
+        ids, positions = _padded(runner, [passages[i].ids for i in group])
+        cache = batcher.empty_slots(*ids.shape)
         edits = [passages[i].edit for i in group]
         plan = Plan(runner, edits) if any(edits) else None
         with _kept(runner.base.layers, layers, plan, positions) as acts:
-            hidden = runner.hidden(ids.to(runner.device), positions, cache)
+            hidden = runner.hidden(ids, positions, cache)
         batcher.mark(hidden)
         yield group, acts
 

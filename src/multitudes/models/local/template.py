@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections import OrderedDict
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -126,6 +126,17 @@ class ChatTemplate:
         if not bare.startswith(head) or not bare.endswith(joint) or len(bare) <= len(head) + len(joint):
             return None
         return bare[len(head) : len(bare) - len(joint)]
+
+    @cached_property
+    def opening_ids(self) -> tuple[int, ...]:
+        """What the tokenizer puts before any text by itself, such as one token that begins a text; mostly nothing."""
+        whole, bare = (self._controls.encode("a", add_special_tokens=special).ids for special in (True, False))
+        starts = (k for k in range(len(whole)) if whole[k : k + len(bare)] == bare)
+        return tuple(whole[: next(starts, 0)])
+
+    def text_ids(self, text: str) -> tuple[int, ...]:
+        """Token ids of a text that is no message: nothing before it, nothing after it, no control tokens in it."""
+        return self._encode_plain(text)
 
     def _encode_plain(self, text: str) -> tuple[int, ...]:
         return tuple(self._plain.encode(text, add_special_tokens=False).ids)
