@@ -163,11 +163,11 @@ def thresholds(answers: Sequence[Answer], p: NDArray[np.float64]) -> dict[str, N
     weights = np.array([1 / count[k] if u else 0.0 for k, u in zip(keys, used, strict=True)])
     out = {}
     for q in QUANTILES:
-        out[str(q)] = np.array([_weighted_quantile(p[used, layer], weights[used], q) for layer in range(p.shape[1])])
+        out[str(q)] = np.array([weighted_quantile(p[used, layer], weights[used], q) for layer in range(p.shape[1])])
     return out
 
 
-def _weighted_quantile(values: NDArray[np.float64], weights: NDArray[np.float64], q: float) -> float:
+def weighted_quantile(values: NDArray[np.float64], weights: NDArray[np.float64], q: float) -> float:
     """The smallest value at or below which at least ``q`` of the weight lies."""
     order = np.argsort(values, kind="stable")
     total = np.cumsum(weights[order])

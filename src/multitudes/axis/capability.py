@@ -275,7 +275,7 @@ def compared(before: Measured, after: Measured, material: Material, *, seed: int
 
 
 def _ratio(before: FloatArray, after: FloatArray, seed: int, part: str) -> Estimate:
-    """exp of the mean paired difference, with the interval of the mean."""
+    """Ratio of perplexities: e to the mean paired difference, with its interval."""
     each = np.arange(len(before))
     mean = bootstrap_mean(after - before, each, seed=derive_seed("capability", seed, part))
     low, high = (None if x is None else float(np.exp(x)) for x in (mean.low, mean.high))

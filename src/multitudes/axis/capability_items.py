@@ -100,10 +100,10 @@ def read_prose(path: str | Path) -> str:
 
 
 def parse_items(text: str, *, source: str, form: Form = "auto") -> tuple[Item, ...]:
-    """Items of JSON lines. Arguments and errors as for ``read_items``.
+    r"""Items of JSON lines. Arguments and errors as for ``read_items``.
 
     >>> parse_items('{"id": "a", "question": "2 + 2?", "choices": ["4", "5"], "answer": 0}', source="mine")[0].text
-    'Question: 2 + 2?\\nAnswer:'
+    'Question: 2 + 2?\nAnswer:'
     """
     out = []
     for number, line in enumerate(text.splitlines(), 1):

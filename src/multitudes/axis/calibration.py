@@ -1,0 +1,350 @@
+"""What a calibration found: one point per setting on three curves, a front, a recommendation in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multitudes.axis.axis import Axis
+from multitudes.axis.capability import (
+    MOST_RATIO,
+    CapabilityCheck,
+    Material,
+    Measured,
+    compared,
+    engagement,
+)
+from multitudes.axis.matched import TOLERANCE
+from multitudes.axis.pareto import Choice, clustered, pareto_front
+from multitudes.axis.role_play import FloatArray, Played, Talk, places_of
+from multitudes.axis.settings import Setting, SweepCost, span
+from multitudes.core.seeds import derive_seed
+from multitudes.measure.stats import Difference, Estimate, bootstrap_mean
+
+
+@dataclass(frozen=True, eq=False)
+class Point:
+    """One setting on all curves; changes are paired with the plain model, reply by reply, window by window.
+
+    Attributes:
+        setting: What was done.
+        z: Mean z of role-played replies at the block just after the window, at the last block for the plain model;
+            0 = average role, 1 = default.
+        gain: Its change, interval over roles; 0 = none, higher holds more.
+        gain_error: Standard error of the change, over roles.
+        outside: Share of all replies below the range of the default at the analysis layer, in [0, 1].
+        prevented: How much smaller that share is than that of the plain model, interval over roles and scripts.
+        ratio: Perplexity after over before; 1 = unchanged, lower is better.
+        accuracy: Multiple choice; NaN without items.
+        accuracy_change: Its paired change; None without items.
+        nll: Mean negative log-probability per token of role-played replies under the plain model, nats.
+        nll_change: Its change; 0 = none, higher is less fluent.
+        distinct: Mean share of distinct 3-grams in them, in (0, 1].
+        distinct_change: Its change; lower repeats itself more.
+        engaged: Share of sampled tokens that the change moved, mean over its blocks; 1 for a push.
+        moved: Mean over sampled tokens of ‖Δh‖ / ‖h‖, summed over blocks; for a push its strength, without sign.
+        missing: Replies that failed or were too short.
+        on_front: Whether no other cap, nor the plain model, is at least as good in every respect and better in one.
+            For a push: no other setting of the sweep.
+    """
+
+    setting: Setting
+    z: float
+    gain: Estimate
+    gain_error: float
+    outside: float
+    prevented: Estimate
+    ratio: Estimate
+    accuracy: float
+    accuracy_change: Difference | None
+    nll: float
+    nll_change: Estimate
+    distinct: float
+    distinct_change: Estimate
+    engaged: float
+    moved: float
+    missing: int
+    on_front: bool = False
+
+    @property
+    def acts(self) -> bool:
+        """Whether it moves replies at all: by more than a standard error, and not on no token."""
+        return bool(self.engaged > 0 and self.gain.value > (self.gain_error if np.isfinite(self.gain_error) else 0.0))
+
+    @property
+    def losses(self) -> list[float]:
+        """What the front compares, lower is better."""
+        change = self.accuracy_change.value if self.accuracy_change is not None else 0.0
+        return [-self.gain.value, -self.prevented.value, self.ratio.value, -change, self.nll_change.value]
+
+    def as_dict(self) -> dict[str, Any]:
+        """One row of a table, plain values."""
+        s = self.setting
+        return {
+            "name": s.name, "kind": s.kind, "layers": list(s.layers), "quantile": s.quantile, "strength": s.strength,
+            "shift": s.shift, "gap": s.gap, "z": self.z, "gain": _interval(self.gain), "outside": self.outside,
+            "prevented": _interval(self.prevented), "ratio": _interval(self.ratio), "accuracy": self.accuracy,
+            "accuracy_change": _interval(self.accuracy_change), "nll": self.nll,
+            "nll_change": _interval(self.nll_change), "distinct": self.distinct,
+            "distinct_change": _interval(self.distinct_change), "engaged": self.engaged, "moved": self.moved,
+            "missing": self.missing, "on_front": self.on_front,
+        }  # fmt: skip
+
+
+class Tried(NamedTuple):
+    """A setting that was checked: its place in the sweep, and the check."""
+
+    place: int
+    check: CapabilityCheck
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """Everything that settings did, S of them, the plain one first.
+
+    Attributes:
+        axis: The axis.
+        talks: What was played.
+        settings: S settings.
+        watched: Blocks that were read under the plain setting; others are read where they are looked at.
+        played: S sets of replies.
+        read: S readings of text and items.
+        spoken: S fluencies of role-played replies, (n_role, 2).
+        material: What was read.
+        seed: Of resampling.
+    """
+
+    axis: Axis
+    talks: Sequence[Talk]
+    settings: Sequence[Setting]
+    watched: tuple[int, ...]
+    played: Sequence[Played]
+    read: Sequence[Measured]
+    spoken: Sequence[FloatArray]
+    material: Material
+    seed: int
+
+    @cached_property
+    def role_places(self) -> list[int]:
+        """Replies in which a role was played."""
+        return role_places(self.talks)
+
+    @cached_property
+    def role_clusters(self) -> list[str]:
+        """Their roles."""
+        places = places_of(self.talks)
+        return [places[i].talk.cluster for i in self.role_places]
+
+    @cached_property
+    def points(self) -> tuple[Point, ...]:
+        """One point per setting, with the front among them."""
+        points = [self._point(k) for k in range(len(self.settings))]
+        losses = np.array([p.losses for p in points])
+        push = np.array([p.setting.kind == "steer" for p in points])
+        front = pareto_front(losses)
+        front[~push] = pareto_front(losses[~push])
+        return tuple(replace(p, on_front=bool(f)) for p, f in zip(points, front, strict=True))
+
+    def beaten_by(self, k: int) -> list[str]:
+        """Pushes that are at least as good as setting ``k`` in every respect and better in one."""
+        pushes = [p for p in self.points if p.setting.kind == "steer"]
+        return [p.setting.name for p in pushes if not pareto_front([self.points[k].losses, p.losses])[0]]
+
+    def gains(self, k: int) -> FloatArray:
+        """(n_role,) change of z of each role-played reply at the block after the window; NaN where one is missing."""
+        after = self.settings[k].after(self.axis.n_layers)
+        return self._z(k, after) - self._z(0, after)
+
+    def _z(self, k: int, layer: int) -> FloatArray:
+        z = self.axis.z(self._p(k, layer)[:, None], [layer])[:, 0]
+        return np.asarray(z[self.role_places])
+
+    def _p(self, k: int, layer: int) -> FloatArray:
+        blocks = watched_by(self.settings[k], self.axis, self.watched)
+        means = self.played[k].means[:, [blocks.index(layer)]]
+        return np.asarray(self.axis.project(means, [layer])[:, 0])
+
+    def _outside(self, k: int) -> FloatArray:
+        p = self._p(k, self.axis.layer)
+        return np.where(np.isnan(p), np.nan, (p < self.axis.low_default[self.axis.layer]).astype(float))
+
+    def _point(self, k: int) -> Point:
+        setting, played, read = self.settings[k], self.played[k], self.read[k]
+        everyone = [place.talk.cluster for place in places_of(self.talks)]
+        check = compared(self.read[0], read, self.material, seed=self.seed)
+        seen = [(s.n_tokens, engagement(s, setting.edit), s.moved) for s in played.internals if s is not None]
+        n, engaged, moved = np.array(seen or [(1, np.nan, np.nan)], dtype=np.float64).T
+        push = setting.strength is not None
+        spoken, plain = self.spoken[k], self.spoken[0]
+
+        def over(values: FloatArray, clusters: Sequence[str], part: str) -> Estimate:
+            return bootstrap_mean(values, np.array(clusters), seed=derive_seed("calibrate", self.seed, part))
+
+        gains = self.gains(k)
+        outside = self._outside(k)
+        return Point(
+            setting, _mean(self._z(k, setting.after(self.axis.n_layers))), over(gains, self.role_clusters, "z"),
+            clustered(gains, self.role_clusters)[1], _mean(outside),
+            over(self._outside(0) - outside, everyone, "outside"), check.text.ratio,
+            check.choice.after.value if check.choice is not None else float("nan"),
+            check.choice.difference if check.choice is not None else None, _mean(spoken[:, 0]),
+            over(spoken[:, 0] - plain[:, 0], self.role_clusters, "nll"), _mean(spoken[:, 1]),
+            over(spoken[:, 1] - plain[:, 1], self.role_clusters, "distinct"), float(engaged @ n / n.sum()),
+            abs(setting.strength or 0.0) if push else float(moved @ n / n.sum()),
+            sum(r is None for r in played.replies),
+        )  # fmt: skip
+
+
+def role_places(talks: Sequence[Talk]) -> list[int]:
+    """Numbers of the replies in which a role is played."""
+    return [i for i, place in enumerate(places_of(talks)) if place.talk.role]
+
+
+def watched_by(setting: Setting, axis: Axis, watched: tuple[int, ...]) -> tuple[int, ...]:
+    """Blocks that are read under a setting: all under the plain one, else the analysis layer and the one after."""
+    return tuple(sorted({axis.layer, setting.after(axis.n_layers)})) if setting.layers else watched
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """A finished calibration.
+
+    Attributes:
+        size: Its size.
+        seed: Its seed.
+        cost: What it asked for.
+        points: The sweep, plain first.
+        controls: Controls of the recommended cap, else of the cap with the largest effect.
+        controlled: Place of that cap in ``points``.
+        taken: Place of the recommended cap in ``points``; None if none is.
+        tried: Caps that were checked.
+        why: The recommendation, or why there is none, in words.
+        layer: Analysis layer.
+        n_talks: Roles and scripts that were played.
+        n_replies: Replies of each setting.
+    """
+
+    size: str
+    seed: int
+    cost: SweepCost
+    points: tuple[Point, ...]
+    controls: tuple[Point, ...]
+    controlled: int
+    taken: int | None
+    tried: tuple[Tried, ...]
+    why: str
+    layer: int
+    n_talks: int
+    n_replies: int
+
+    @property
+    def recommended(self) -> Point | None:
+        """The cap to use."""
+        return None if self.taken is None else self.points[self.taken]
+
+    @property
+    def check(self) -> CapabilityCheck | None:
+        """Capability before and after the recommended cap."""
+        return self.tried[-1].check if self.taken is not None else None
+
+    @property
+    def matched(self) -> Mapping[str, bool]:
+        """By name of a control on a random direction: whether it engages within .03 of the cap on the same text."""
+        gaps = {p.setting.name: p.setting.gap for p in self.controls}
+        return {name: abs(gap) <= TOLERANCE for name, gap in gaps.items() if gap is not None}
+
+    def applied(self, axis: Axis) -> Axis:
+        """``axis`` with this calibration; ``cap_edit`` then uses the recommended cap by itself."""
+        about = {k: v for k, v in axis.about.items() if k != "recommended"} | {"calibration": self.as_dict()}
+        best = self.recommended
+        if best is not None:
+            own = {"quantile": best.setting.quantile, "layers": list(best.setting.layers), "why": self.why}
+            about["recommended"] = own
+        return replace(axis, about=about)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, plain values."""
+        return {
+            "size": self.size, "seed": self.seed, "cost": str(self.cost), "layer": self.layer,
+            "n_talks": self.n_talks, "n_replies": self.n_replies, "points": [p.as_dict() for p in self.points],
+            "controls": [p.as_dict() for p in self.controls], "controlled": self.controlled,
+            "matched": dict(self.matched), "taken": self.taken, "why": self.why,
+            "tried": [{"name": self.points[t.place].setting.name, "check": t.check.as_dict()} for t in self.tried],
+        }  # fmt: skip
+
+    def lines(self) -> list[str]:
+        """A table for a terminal, then the recommendation."""
+        names = ("z", 7), ("gain", 7), ("outside", 9), ("ppl", 8), ("acc", 7), ("nll", 7), ("3-gram", 8), ("moved", 8)
+        out = [f"{'setting':<30}" + "".join(f"{name:>{width}}" for name, width in names)]
+        for p in (*self.points, *self.controls):
+            mark = "*" if p.on_front else " "
+            out.append(
+                f"{mark}{p.setting.name:<29.29}{p.z:>7.2f}{p.gain.value:>+7.2f}{p.outside:>9.0%}{p.ratio.value:>8.3f}"
+                f"{p.accuracy:>7.2f}{p.nll:>7.2f}{p.distinct:>8.2f}{p.engaged:>8.0%}"
+            )
+        loose = [name for name, ok in self.matched.items() if not ok]
+        if loose:
+            out.append(f"note: engagement differs by more than {TOLERANCE} from the cap: {', '.join(loose)}")
+        return [*out, self.why]
+
+
+def ratio_gate(point: Point) -> bool:
+    """Whether a point of the sweep may be recommended as far as its perplexity goes."""
+    return point.ratio.value <= MOST_RATIO
+
+
+def why_taken(sweep: Sweep, chosen: Choice, check: CapabilityCheck) -> str:
+    """Why this cap, in words."""
+    p = sweep.points[chosen.taken]
+    s = p.setting
+    parts = [
+        f"cap {s.quantile} at layers {span(s.layers)}: role-played replies move by z = {p.gain.value:+.2f} at block "
+        f"{s.after(sweep.axis.n_layers)}, replies outside the default's range go from {sweep.points[0].outside:.0%} "
+        f"to {p.outside:.0%}; {check.why}; surprise of the plain model at role-played replies {p.nll_change.value:+.2f} "
+        f"nats a token"
+    ]
+    others = len(chosen.tied) - 1
+    if chosen.best != chosen.taken:
+        best = sweep.points[chosen.best].setting.name
+        parts.append(f"{best} moves more, but by less than its error, and touches more layers or lies higher")
+    elif others:
+        parts.append(f"{others} other caps do as much within their error, on more layers or higher")
+    else:
+        parts.append("It has the largest effect of all caps on the front that pass the perplexity gate")
+    beaten = sweep.beaten_by(chosen.taken)
+    if beaten:
+        parts.append(
+            f"It is beaten in every respect by {', '.join(beaten)}; a push, unlike a floor, moves every token"
+        )
+    return ". ".join(parts)
+
+
+def why_none(sweep: Sweep, tried: Sequence[Tried], tries: int) -> str:
+    """Why no cap is recommended, in words."""
+    caps = [p for p in sweep.points if p.setting.kind == "cap"]
+    if tried:
+        failed = "; ".join(f"{sweep.points[t.place].setting.name}: {t.check.why}" for t in tried)
+        more = " No more settings were checked" if len(tried) >= tries else ""
+        return f"no cap is recommended: those that were checked did not pass. {failed}.{more}"
+    if not any(ratio_gate(p) for p in caps):
+        least = min(p.ratio.value for p in caps)
+        return f"no cap is recommended: none has a perplexity ratio of at most {MOST_RATIO}; the least is {least:.3f}"
+    if not any(p.acts for p in caps if ratio_gate(p)):
+        return "no cap is recommended: none that keeps perplexity moves role-played replies by more than their error"
+    return "no cap is recommended: those that keep perplexity and move replies are beaten by others in every respect"
+
+
+def _mean(values: NDArray[Any]) -> float:
+    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
+
+
+def _interval(found: Estimate | Difference | None) -> dict[str, Any] | None:
+    """Value, limits and number, without what is internal."""
+    if found is None:
+        return None
+    return {"value": found.value, "low": found.low, "high": found.high, "n": found.n, "note": found.note}
