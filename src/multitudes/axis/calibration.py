@@ -302,11 +302,11 @@ def why_taken(sweep: Sweep, chosen: Choice, check: CapabilityCheck) -> str:
     """Why this cap, in words."""
     p = sweep.points[chosen.taken]
     s = p.setting
+    before, after = sweep.points[0].outside, p.outside
     parts = [
         f"cap {s.quantile} at layers {span(s.layers)}: role-played replies move by z = {p.gain.value:+.2f} at block "
-        f"{s.after(sweep.axis.n_layers)}, replies outside the default's range go from {sweep.points[0].outside:.0%} "
-        f"to {p.outside:.0%}; {check.why}; surprise of the plain model at role-played replies {p.nll_change.value:+.2f} "
-        f"nats a token"
+        f"{s.after(sweep.axis.n_layers)}, replies outside the default's range go from {before:.0%} to {after:.0%}; "
+        f"{check.why}; surprise of the plain model at role-played replies {p.nll_change.value:+.2f} nats a token"
     ]
     others = len(chosen.tied) - 1
     if chosen.best != chosen.taken:
