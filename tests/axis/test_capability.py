@@ -326,7 +326,8 @@ def test_forms_of_public_sets():
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("no", "JSON"), ("[1]", "not an item"), ('{"id": "a", "question": "q", "choices": ["x"], "answer": 0}', "two"),
+        ("no", "JSON"), ("[1]", "not an item"),
+        ('{"id": "a", "question": "q", "choices": ["x"], "answer": 0}', "two"),
         ('{"id": "a", "question": "q", "choices": ["x", "x"], "answer": 0}', "different"),
         ('{"id": "a", "question": "q", "choices": ["x", "y"], "answer": 2}', "none of the choices"),
         ('{"id": "a", "question": "q", "choices": ["x", "y"], "answer": true}', "none of the choices"),

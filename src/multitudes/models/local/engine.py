@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
@@ -18,24 +18,20 @@ from multitudes.core.errors import ConfigError, ModelError, MultitudesError, Uns
 from multitudes.core.records import Usage
 from multitudes.core.seeds import derive_seed
 from multitudes.models.base import (
-    Bare,
     Capabilities,
-    Followed,
-    Message,
     Reply,
     ReplyFault,
     Request,
     Scored,
     ScoreItem,
-    check_messages,
     check_requests,
     check_score_items,
 )
 from multitudes.models.edit import Edit
 from multitudes.models.local import sampling
 from multitudes.models.local.batch import Batcher, Generation, Row
-from multitudes.models.local.reading import Passage, follow, read_means, read_tokens
 from multitudes.models.local.runner import Runner
+from multitudes.models.local.tapped import Tapped, salt_of
 from multitudes.models.local.template import ChatTemplate
 
 T = TypeVar("T")
@@ -69,7 +65,7 @@ class _Queue:
     worker: asyncio.Task[None] | None = None
 
 
-class LocalModel:
+class LocalModel(Tapped):
     """A ``transformers`` model as a ``ChatModel``.
 
     Args:
@@ -177,7 +173,7 @@ class LocalModel:
         generations, keys, seeds = {}, {}, {}
         for i, request in enumerate(requests):
             try:
-                ids, keys[i] = self.template.context_ids(request.messages, salt=_salt(request.edit))
+                ids, keys[i] = self.template.context_ids(request.messages, salt=salt_of(request.edit))
             except (ConfigError, TypeError, UnicodeEncodeError) as error:  # lone surrogates have no bytes
                 out[i] = self._fault(request, "refused", f"cannot be written as tokens: {error}")
                 continue
@@ -236,7 +232,7 @@ class LocalModel:
         """
         check_score_items(items, taps=True)
         plans = [self._plan(item, where=f"items[{i}]") for i, item in enumerate(items)]
-        order = sorted(range(len(items)), key=lambda i: (_salt(plans[i].edit), plans[i].ids))
+        order = sorted(range(len(items)), key=lambda i: (salt_of(plans[i].edit), plans[i].ids))
         found: dict[int, Scored] = {}
         for start in range(0, len(order), SCORE_ITEMS):
             chunk = order[start : start + SCORE_ITEMS]
@@ -246,7 +242,7 @@ class LocalModel:
     def _plan(self, item: ScoreItem, *, where: str = "item") -> _Planned:
         """All tokens of an item, and how many of them are context."""
         try:
-            context, _ = self.template.context_ids(item.context, salt=_salt(item.edit))
+            context, _ = self.template.context_ids(item.context, salt=salt_of(item.edit))
             rest = (
                 list(item.token_ids)
                 if item.token_ids is not None
@@ -269,7 +265,7 @@ class LocalModel:
         rows: list[tuple[Row, list[int]]] = []
         for i in chunk:
             fed = plans[i].ids[:-1]  # the last token is only predicted
-            salt = _salt(plans[i].edit)
+            salt = salt_of(plans[i].edit)
             if rows and rows[-1][0].salt == salt and rows[-1][0].ids == fed[: len(rows[-1][0].ids)]:
                 rows[-1][0].ids = fed
                 rows[-1][1].append(i)
@@ -292,108 +288,6 @@ class LocalModel:
             row.hidden = None
         return out
 
-    # --- taps -----------------------------------------------------------------------------------------------
-
-    async def read(self, items: Sequence[ScoreItem], layers: Sequence[int], *, mean: bool = False) -> list[Any]:
-        """The residual stream after each of ``layers`` at the tokens of each continuation.
-
-        Returns:
-            One array (len(layers), n_tokens, d_model) float32 per item; (len(layers), d_model) of the ``mean``.
-
-        Raises:
-            ConfigError: A layer the model does not have, or an item that does not fit the context.
-        """
-        check_score_items(items, taps=True)
-        plans = [self._plan(item, where=f"items[{i}]") for i, item in enumerate(items)]
-        passages = [Passage(p.ids, [(p.n_context, len(p.ids))], p.edit) for p in plans]
-        now = self._read_means_now if mean else self._read_tokens_now
-        return [spans[0] for spans in await self._in_thread(partial(now, passages, layers))]
-
-    async def read_turns(
-        self, talks: Sequence[Sequence[Message]], layers: Sequence[int], *, edit: Edit | None = None
-    ) -> list[Any]:
-        """The mean residual stream over each assistant turn of conversations that have happened, in one pass each.
-
-        Returns:
-            Per conversation (n_assistant_turns, len(layers), d_model) float32; NaN for a turn without tokens.
-
-        Raises:
-            ConfigError: A layer the model does not have, or a conversation that does not fit the context.
-        """
-        passages = []
-        for i, talk in enumerate(talks):
-            check_messages(talk, where=f"talks[{i}]", for_reply=False)
-            passages.append(Passage(*self.template.turn_ids(talk, salt=_salt(edit)), edit))
-            limit = self._info.context_tokens
-            if limit is not None and len(passages[-1].ids) > limit:
-                raise ConfigError(
-                    "does not fit the context", where=f"talks[{i}]", found=f"{len(passages[-1].ids)} tokens",
-                    expected=f"at most {limit}", hint="give a window of turns",
-                )  # fmt: skip
-        return await self._in_thread(partial(self._read_means_now, passages, layers))
-
-    async def turn_lengths(
-        self, talks: Sequence[Sequence[Message]], *, edit: Edit | None = None
-    ) -> list[tuple[int, ...]]:
-        """Counted tokens of each assistant turn: those that ``read_turns`` averages over."""
-        spans = [self.template.turn_ids(talk, salt=_salt(edit))[1] for talk in talks]
-        return [tuple(stop - start for start, stop in of_talk) for of_talk in spans]
-
-    async def follow(self, items: Sequence[Bare], *, watch: Sequence[int] = ()) -> list[Followed]:
-        """Log-probabilities of bare tokens, such as windows of a book, and what happens inside while they are read.
-
-        Args:
-            items: Tokens, each with its own edit; all share batches.
-            watch: Blocks whose residual stream is averaged over the counted tokens.
-
-        Raises:
-            ConfigError: Nothing to predict, a layer the model does not have, or tokens that do not fit the context.
-        """
-        limit = self._info.context_tokens or 1 << 30
-        for i, item in enumerate(items):
-            if not 1 <= item.start < len(item.ids) <= limit:
-                raise ConfigError(
-                    "no tokens to follow", where=f"items[{i}]", found=f"start {item.start} of {len(item.ids)} tokens",
-                    expected=f"1 <= start < tokens <= {limit}",
-                )  # fmt: skip
-        order = sorted(range(len(items)), key=lambda i: len(items[i].ids))
-        found: dict[int, Followed] = {}
-        for begin in range(0, len(order), SCORE_ITEMS):
-            chunk = order[begin : begin + SCORE_ITEMS]
-            done = await self._in_thread(partial(self._follow_now, [items[i] for i in chunk], watch))
-            found |= dict(zip(chunk, done, strict=True))
-        return [found[i] for i in range(len(items))]
-
-    @torch.inference_mode()
-    def _follow_now(self, items: Sequence[Bare], watch: Sequence[int]) -> list[Followed]:
-        return follow(self.batcher, items, watch)
-
-    @torch.inference_mode()
-    def _read_tokens_now(self, passages: Sequence[Passage], layers: Sequence[int]) -> list[Any]:
-        return list(read_tokens(self.batcher, passages, layers))
-
-    @torch.inference_mode()
-    def _read_means_now(self, passages: Sequence[Passage], layers: Sequence[int]) -> list[Any]:
-        return list(read_means(self.batcher, passages, layers))
-
-    def history_ids(self, messages: Sequence[Message], *, edit: Edit | None = None) -> list[int]:
-        """Tokens of a conversation up to its last assistant turn, as they are kept under ``edit``."""
-        return self.template.turn_ids(messages, salt=_salt(edit))[0]
-
-    def n_tokens(self, text: str) -> int:
-        """Tokens of a message's text."""
-        return len(self.template.continuation_ids(text, include_end=False))
-
-    @property
-    def n_layers(self) -> int:
-        """Blocks of the model."""
-        return self.runner.n_layers
-
-    @property
-    def d_model(self) -> int:
-        """Width of its residual stream."""
-        return int(self.runner.config.hidden_size)
-
     async def aclose(self) -> None:
         """Finish what is being computed, refuse what waits, forget all conversations and stop the thread."""
         self._closed = True
@@ -404,10 +298,6 @@ class LocalModel:
             queue.waiting.clear()
         await asyncio.to_thread(self._thread.shutdown)
         self.batcher.prefixes.clear()
-
-
-def _salt(edit: Edit | None) -> bytes:
-    return b"" if edit is None else edit.fingerprint.encode()
 
 
 def _spoke(info: Capabilities, edit: Edit | None) -> str:
