@@ -66,7 +66,7 @@ def progress() -> Iterator[Callable[[Any], None]]:
 
         def watch(step: Any) -> None:
             if step.name not in tasks:
-                tasks[step.name] = bars.add_task(LABELS[step.name], total=step.total)
+                tasks[step.name] = bars.add_task(LABELS.get(step.name, step.name), total=step.total)
             bars.update(tasks[step.name], completed=step.done, total=step.total)
 
         yield watch
@@ -79,7 +79,7 @@ def _plain() -> Callable[[Any], None]:
         tenth = 10 * step.done // step.total if step.total else 10
         if last.get(step.name) != tenth:
             last[step.name] = tenth
-            errors.print(f"{LABELS[step.name]}: {step.done}/{step.total}")
+            errors.print(f"{LABELS.get(step.name, step.name)}: {step.done}/{step.total}")
 
     return watch
 

@@ -140,6 +140,48 @@ def check(
         )  # fmt: skip
 
 
+@app.command()
+def calibrate(
+    folder: Annotated[Path, typer.Argument(help="Folder of an axis.")],
+    model: Annotated[str, typer.Option(help="The model it was fitted on; that of the axis if not given.")] = "",
+    size: Annotated[str, typer.Option(help="small, balanced or full.")] = "small",
+    seed: Annotated[int, typer.Option(help="Root of all seeds.")] = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it costs and stop.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """Compare caps by layers and strength, and recommend one or none; the axis keeps the recommendation.
+
+    Three curves at once: excursions prevented, capability kept, fluency of role-play; beside them caps on random
+    directions that engage as often.
+    """
+    with ending():
+        from multitudes.axis.artifact import load_axis, save_axis
+        from multitudes.axis.calibrate import calibrate as compare_settings
+        from multitudes.axis.answers import Step
+        from multitudes.axis.settings import cost_of_sweep, size_of
+        from multitudes.core.loop import run_sync
+        from multitudes.models.load import load
+
+        axis = load_axis(folder)
+        if not as_json:
+            console.print(str(cost_of_sweep(axis, size_of(size))), markup=False)
+        if dry_run:
+            return
+        speaker = load(model or str(axis.about.get("model", "")))
+        with progress() as watch:
+
+            def told(what: str, done: int, of: int) -> None:
+                watch(Step(what, done, of))
+
+            found = run_sync(compare_settings(speaker, axis, size=size, seed=seed, watch=told))
+        save_axis(found.applied(axis), folder)
+        if as_json:
+            print_json(found.as_dict())
+            return
+        for line in found.lines():
+            console.print(line, markup=False)
+
+
 app.command("chat")(chat)
 app.command("project")(project)
 app.command("drift")(drift)
