@@ -155,9 +155,9 @@ def calibrate(
     directions that engage as often.
     """
     with ending():
+        from multitudes.axis.answers import Step
         from multitudes.axis.artifact import load_axis, save_axis
         from multitudes.axis.calibrate import calibrate as compare_settings
-        from multitudes.axis.answers import Step
         from multitudes.axis.settings import cost_of_sweep, size_of
         from multitudes.core.loop import run_sync
         from multitudes.models.load import load
