@@ -165,10 +165,11 @@ def _judged(way: Way, p: float | None, distance: Estimate | None, terms: Terms) 
     ours = arms["persona"]
     try:
         cells = ours.cells()
+        persona = arm_icc(cells)  # first: answers that are all equal are no copies of runs
         if not ours.exact and way.name == "observed":
             check_runs(identical_run_share(cells), temperature=terms.temperature)
         given = Arms(
-            persona=arm_icc(cells),
+            persona=persona,
             **{field: arm_icc(arms[name].cells()) for name, field in PLACEBOS.items() if name in arms},
         )
         # Whole distributions have no run noise to test against: whether they differ is a fact.

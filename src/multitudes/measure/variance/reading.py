@@ -22,6 +22,7 @@ from multitudes.measure.variance.components import (
     spreads,
 )
 from multitudes.measure.variance.intervals import Quantity, interval
+from multitudes.measure.variance.missing import cell_weighted_spreads, heaviest_persona, is_uneven
 
 GAUGE = "variance"
 MIN_REPEATED = 30  # fewer repeated cells give a run variance that should not be trusted
@@ -58,7 +59,8 @@ def variance_reading(
 
     Returns:
         Scores ``icc_within``, ``rho``, ``tau``, ``sigma2_persona``, ``sigma2_item``, ``sigma2_interaction``,
-        ``sigma2_run`` (``sigma2_interaction_and_run`` where nobody was asked twice); tables ``bars`` and
+        ``sigma2_run`` (``sigma2_interaction_and_run`` where nobody was asked twice), and ``icc_within_by_cell`` where
+        one persona holds more than three fair shares of the pairs; tables ``bars`` and
         ``components``. Shares are None, with the reason, where all answers are equal or runs are no runs.
 
     Raises:
@@ -92,6 +94,8 @@ def variance_reading(
         _share(f"sigma2_{name}", find(quantity), how, resampled, "none", 0.0, [once], unit="squared scale units")
         for name, (quantity, how) in parts.items()
     ]
+    if icc is not None and is_uneven(cells):
+        scores.append(_by_cell(cells))
     return Reading(
         gauge=GAUGE,
         scores=tuple(scores),
@@ -108,6 +112,17 @@ def variance_reading(
             },
         },
     )
+
+
+def _by_cell(cells: Cells) -> Score:
+    """``icc_within`` with every persona and item counted once, however often it was asked."""
+    who, share = heaviest_persona(cells)
+    value = float(cell_weighted_spreads(cells).icc_within)
+    return score(
+        name="icc_within_by_cell", value=value, null=0.0, direction="higher", unit="share", n=len(cells.personas),
+        estimator="1 - G_e/G_i with pairs averaged within each persona and item first",
+        note=f"{str(who)!r} holds {share:.0%} of the pairs behind some part of icc_within; read both",
+    )  # fmt: skip
 
 
 def _component_quantities(repeated: bool) -> dict[str, tuple[Quantity, str]]:
