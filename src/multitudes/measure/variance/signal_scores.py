@@ -72,7 +72,7 @@ def _mass(ours: ArmAnswers) -> list[Score]:
     lost = 1 - float(kept.mean())
     warning = ""
     if lost > MASS_WARNING:
-        warning = f"OptionMassWarning: {lost:.0%} of the probability lies outside the options"
+        warning = f"OptionMassWarning: {100 * lost:.3g}% of the probability lies outside the options"
     if lost > MASS_ERROR:
         warning += "; shares are of what little is left, not of what the model would answer"
     return [
