@@ -24,6 +24,7 @@ from multitudes.study.export import tables  # noqa: E402
 from multitudes.study.run import run_study  # noqa: E402
 from multitudes.study.spec import StudySpec  # noqa: E402
 from multitudes.study.store import Store  # noqa: E402
+from multitudes.study.taps import neutral_of  # noqa: E402
 
 PATIENCE = {"id": "patience", "name": "Patience", "low": "wants it at once", "high": "can wait"}
 
@@ -105,6 +106,17 @@ def test_an_everyday_question_at_the_end_is_asked_once_and_is_part_of_no_convers
     assert again.conversations == done.conversations
     with Store(done.folder, write=False) as store:
         assert store.get_meta("neutral") == asked
+
+
+def test_what_was_asked_after_other_words_does_not_count(done):
+    with Store(done.folder, write=False) as store:
+        asked = neutral_of(store, done.conversations)
+        c = done.conversations[0]
+        said = c.turns[-1].model_copy(update={"text": "quite another answer"})
+        changed = c.model_copy(update={"turns": (*c.turns[:-1], said)})
+        assert c.id in asked
+        assert c.id not in neutral_of(store, (changed, *done.conversations[1:]))
+        assert set(neutral_of(store, done.conversations[1:])) == set(asked) - {c.id}
 
 
 def test_none_is_asked_where_none_is_wanted(folder, tmp_path):

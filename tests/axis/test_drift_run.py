@@ -144,6 +144,7 @@ def test_every_number_of_the_page_stands_under_its_label_and_nothing_is_loaded(r
     for id_ in ("curves", "excursions", "behind", "arms", "prediction", "lowest"):
         section = page.split(f'<section id="{id_}"')[1].split("</section>")[0]
         assert "own activations, read while it wrote" in section
+        assert 'class="label-line small"' in section or id_ == "arms"  # there each table has it as its caption
     assert "http" not in page.replace("http-equiv", "")
     assert "<script" not in page
     assert "src=" not in page

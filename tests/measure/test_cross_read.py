@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from multitudes.measure.cross_read import cross_reading
+from multitudes.measure.cross_read import _r, cross_reading
 from multitudes.measure.errors import TooFewSamplesError, ZeroVarianceError
 
 
@@ -53,6 +53,16 @@ def test_a_bootstrap_draw_is_a_correlation_of_resampled_rows():
         by_hand.append(np.corrcoef(x[rows], y[rows])[0, 1])
     width = np.subtract(*np.percentile(by_hand, [97.5, 2.5]))
     assert found.r.high - found.r.low == pytest.approx(width, rel=0.35)  # ours is widened for ten clusters
+
+
+def test_weighted_sums_give_the_correlation_of_repeated_rows():
+    rng = np.random.default_rng(4)
+    x, y, times = rng.normal(3, 1, 12), rng.normal(-2, 1, 12), rng.integers(0, 4, 12)
+    columns = np.column_stack([np.ones(12), x, y, x * x, y * y, x * y])
+    expected = np.corrcoef(np.repeat(x, times), np.repeat(y, times))[0, 1]
+    assert _r((times @ columns)[None], centre=True)[0] == pytest.approx(expected, abs=1e-12)
+    raw = (times * x * y).sum() / np.sqrt((times * x * x).sum() * (times * y * y).sum())
+    assert _r((times @ columns)[None], centre=False)[0] == pytest.approx(raw, abs=1e-12)
 
 
 def test_shift_and_scale_change_nothing_in_r_and_large_numbers_lose_no_digits():
