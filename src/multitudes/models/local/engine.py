@@ -30,8 +30,8 @@ from multitudes.models.base import (
 from multitudes.models.edit import Edit
 from multitudes.models.local import sampling
 from multitudes.models.local.batch import Batcher, Generation, Row
+from multitudes.models.local.inside import ReadsInside, salt_of
 from multitudes.models.local.runner import Runner
-from multitudes.models.local.tapped import Tapped, salt_of
 from multitudes.models.local.template import ChatTemplate
 
 T = TypeVar("T")
@@ -65,7 +65,7 @@ class _Queue:
     worker: asyncio.Task[None] | None = None
 
 
-class LocalModel(Tapped):
+class LocalModel(ReadsInside):
     """A ``transformers`` model as a ``ChatModel``.
 
     Args:

@@ -20,7 +20,7 @@ T = TypeVar("T")
 AT_ONCE = 512  # texts read in one go; between two goes waiting replies get their turn
 
 
-class Tapped:
+class ReadsInside:
     """The half of ``LocalModel`` that reads. It has no state of its own."""
 
     batcher: Batcher
