@@ -19,7 +19,7 @@ from multitudes.axis.capability import Material, Measured  # noqa: E402
 from multitudes.axis.errors import AxisMismatch  # noqa: E402
 from multitudes.axis.matched import TOLERANCE, additive_control, matched_controls  # noqa: E402
 from multitudes.axis.pareto import Choice  # noqa: E402
-from multitudes.axis.role_play import Arm, Played, Talk, distinct_share, fluency, play, talks_of  # noqa: E402
+from multitudes.axis.role_play import Arm, Played, Reread, Talk, distinct_share, play, reread, talks_of  # noqa: E402
 from multitudes.axis.settings import (  # noqa: E402
     SIZES,
     Setting,
@@ -122,14 +122,22 @@ def test_a_talk_ends_where_a_reply_is_too_short(tiny):
     assert short.contexts[2] == ()
 
 
-def test_fluency_is_the_plain_models_and_repetition_is_counted(tiny, tiny_axis):
+def test_replies_are_read_again_by_the_plain_model_and_repetition_is_counted(tiny, tiny_axis):
     arms = run(play(tiny, [Arm(None, (1,)), Arm(cap_edit(tiny_axis, 0.9), (1,))], TALKS, max_tokens=14, seed=4))
-    spoken = run(fluency(tiny, arms, [0, 2]))
-    for arm, own in zip(arms, spoken, strict=True):
-        for k, i in enumerate([0, 2]):
-            [scored] = run(tiny.score([ScoreItem(arm.contexts[i], "x", token_ids=arm.replies[i].token_ids)]))
-            assert own[k, 0] == pytest.approx(-np.mean(scored.token_logp), abs=1e-9)
-    assert spoken[0][:, 0] == pytest.approx([-np.mean(arms[0].replies[i].logprobs) for i in (0, 2)], abs=1e-5)
+    v = tiny_axis.unit[1]
+    read = run(reread(tiny, arms, v, 1))
+    for arm, own in zip(arms, read, strict=True):
+        for i, reply in enumerate(arm.replies):
+            item = ScoreItem(arm.contexts[i], "x", token_ids=reply.token_ids[:-1])
+            [scored], [acts] = run(tiny.score([item])), run(tiny.read([item], [1]))
+            assert own.nll[i] == pytest.approx(-np.mean(scored.token_logp), abs=1e-9)
+            assert own.projection[i] == pytest.approx((acts[0] @ v).mean(), abs=1e-5)
+            assert own.distinct[i] == distinct_share(reply.token_ids)
+    plain = arms[0]
+    assert read[0].nll == pytest.approx([-np.mean(r.logprobs[:-1]) for r in plain.replies], abs=1e-5)
+    assert read[0].projection == pytest.approx(plain.means[:, 0] @ v, abs=1e-5)
+    # under the cap the words were read higher than the plain model reads them
+    assert (arms[1].means[:, 0] @ v > read[1].projection + 1e-3).all()
     assert distinct_share(range(40)) == 1
     assert distinct_share([5] * 40) == pytest.approx(1 / 38)
     assert np.isnan(distinct_share([5] * 11))
@@ -167,6 +175,7 @@ def test_points_are_what_reading_the_same_replies_again_gives(tiny, tiny_axis, l
     z, z0 = tiny_axis.z(q[:, None], [layer])[:, 0], tiny_axis.z(p[:, None], [layer])[:, 0]
     assert point.z == pytest.approx(z[:12].mean(), abs=1e-4)
     assert point.gain.value == pytest.approx((z - z0)[:12].mean(), abs=1e-4)
+    p, q = projections(plain, None), projections(capped, None)
     low = tiny_axis.low_default[layer]
     assert point.outside == pytest.approx((q < low).mean())
     talked = [t.cluster for t in talks for _ in t.turns]
@@ -261,7 +270,7 @@ def made_up(axis, rows, *, n_roles=10):
 
     flat = np.linspace(2.9, 3.1, 16)
     read = [Measured(flat + np.log(r), (), np.zeros(0), 0.5, 0.1, 99) for r in (1.0, *(row[1] for row in rows))]
-    spoken = [np.full((n_roles, 2), 1.0)] * len(settings)
+    spoken = [Reread(np.ones(n_roles), np.ones(n_roles), np.zeros(n_roles))] * len(settings)
     sweep_played = [played(0.0), *(played(row[0]) for row in rows)]
     return Sweep(axis, talks, settings, (1,), sweep_played, read, spoken, Material([], [], [], []), 0)
 

@@ -1,10 +1,10 @@
 """Which cap to use: layers × strength against three curves at once, and a recommendation that says why.
 
 *Excursions prevented*: how far role-played replies are held to the Assistant at the block just after the window, and
-what share of all replies stays inside the range of the default at the analysis layer, where a later cap can only act
-through what was said. *Capability kept*: perplexity and multiple choice, see ``capability``. *Fluency of role-play*:
-how likely the replies are under the plain model, and how little they repeat themselves. User messages are fixed, so
-every setting meets the same ones; after a first reply they no longer answer what was said.
+what share of all replies, read again by the plain model, stays inside the range of the default at the analysis layer.
+*Capability kept*: perplexity and multiple choice, see ``capability``. *Fluency of role-play*: how likely the replies
+are under the plain model, and how little they repeat themselves. User messages are fixed, so every setting meets the
+same ones; after a first reply they no longer answer what was said.
 
 A cap is recommended if no other setting is better in every respect, its perplexity ratio passes its gate in the sweep
 and in the larger check after it, and it moves replies at all. Controls do as much as it does in other directions.
@@ -25,7 +25,6 @@ from multitudes.axis.calibration import (
     Sweep,
     Tried,
     ratio_gate,
-    role_places,
     watched_by,
     why_none,
     why_taken,
@@ -35,7 +34,7 @@ from multitudes.axis.capability_items import Item, shipped_items, shipped_prose,
 from multitudes.axis.matched import additive_control, matched_controls
 from multitudes.axis.pareto import Candidate, Choice, choose
 from multitudes.axis.remedy import has_taps
-from multitudes.axis.role_play import Arm, FloatArray, Played, Talk, fluency, places_of, play, talks_of
+from multitudes.axis.role_play import Arm, Played, Reread, Talk, places_of, play, reread, talks_of
 from multitudes.axis.roles import RoleSet, shipped
 from multitudes.axis.settings import Setting, Size, cost_of_sweep, height, settings_of, size_of
 from multitudes.core.errors import Unsupported
@@ -103,8 +102,7 @@ class _Run:
     async def sweep(self, settings: Sequence[Setting]) -> Sweep:
         """All settings, plain first."""
         n = self.axis.n_layers
-        blocks = {layer for s in settings for layer in (*s.layers, s.after(n))}
-        self.watched = tuple(sorted({self.axis.layer, *blocks}))
+        self.watched = tuple(sorted({layer for s in settings for layer in (*s.layers, s.after(n))}))
         chosen = [self.items[i] for i in spread(len(self.items), self.size.sweep_items)]
         material = material_of(self.model.template, chosen, self.prose, tokens=self.size.sweep_tokens)
         played, read, spoken = await self._asked(settings, material, "sweep")
@@ -112,7 +110,7 @@ class _Run:
 
     async def _asked(
         self, settings: Sequence[Setting], material: Material, what: str
-    ) -> tuple[list[Played], list[Measured], list[FloatArray]]:
+    ) -> tuple[list[Played], list[Measured], list[Reread]]:
         arms = [Arm(s.edit, watched_by(s, self.axis, self.watched)) for s in settings]
         played = await play(
             self.model, arms, self.talks, max_tokens=self.size.max_tokens, seed=self.seed,
@@ -124,7 +122,8 @@ class _Run:
             part = settings[start : start + ARMS_AT_ONCE]
             read += await measured(self.model, [s.edit for s in part], material)
         self.told(f"{what}: capability", len(settings), len(settings))
-        return played, read, await fluency(self.model, played, role_places(self.talks))
+        layer = self.axis.layer
+        return played, read, await reread(self.model, played, self.axis.unit[layer], layer)
 
     # --- check ------------------------------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ from multitudes.axis.capability import (
 )
 from multitudes.axis.matched import TOLERANCE
 from multitudes.axis.pareto import Choice, clustered, pareto_front
-from multitudes.axis.role_play import FloatArray, Played, Talk, places_of
+from multitudes.axis.role_play import FloatArray, Played, Reread, Talk, places_of
 from multitudes.axis.settings import Setting, SweepCost, span
 from multitudes.core.seeds import derive_seed
 from multitudes.measure.stats import Difference, Estimate, bootstrap_mean
@@ -37,7 +37,8 @@ class Point:
             0 = average role, 1 = default.
         gain: Its change, interval over roles; 0 = none, higher holds more.
         gain_error: Standard error of the change, over roles.
-        outside: Share of all replies below the range of the default at the analysis layer, in [0, 1].
+        outside: Share of all replies that, read by the plain model, lie below the range of the default at the
+            analysis layer, in [0, 1].
         prevented: How much smaller that share is than that of the plain model, interval over roles and scripts.
         ratio: Perplexity after over before; 1 = unchanged, lower is better.
         accuracy: Multiple choice; NaN without items.
@@ -111,10 +112,10 @@ class Sweep:
         axis: The axis.
         talks: What was played.
         settings: S settings.
-        watched: Blocks that were read under the plain setting; others are read where they are looked at.
+        watched: Blocks that were read under the plain setting.
         played: S sets of replies.
         read: S readings of text and items.
-        spoken: S fluencies of role-played replies, (n_role, 2).
+        spoken: S sets of replies as the plain model reads them.
         material: What was read.
         seed: Of resampling.
     """
@@ -125,7 +126,7 @@ class Sweep:
     watched: tuple[int, ...]
     played: Sequence[Played]
     read: Sequence[Measured]
-    spoken: Sequence[FloatArray]
+    spoken: Sequence[Reread]
     material: Material
     seed: int
 
@@ -170,7 +171,7 @@ class Sweep:
         return np.asarray(self.axis.project(means, [layer])[:, 0])
 
     def _outside(self, k: int) -> FloatArray:
-        p = self._p(k, self.axis.layer)
+        p = self.spoken[k].projection
         return np.where(np.isnan(p), np.nan, (p < self.axis.low_default[self.axis.layer]).astype(float))
 
     def _point(self, k: int) -> Point:
@@ -180,7 +181,9 @@ class Sweep:
         seen = [(s.n_tokens, engagement(s, setting.edit), s.moved) for s in played.internals if s is not None]
         n, engaged, moved = np.array(seen or [(1, np.nan, np.nan)], dtype=np.float64).T
         push = setting.strength is not None
-        spoken, plain = self.spoken[k], self.spoken[0]
+        roles = self.role_places
+        nll, nll0 = self.spoken[k].nll[roles], self.spoken[0].nll[roles]
+        distinct, distinct0 = self.spoken[k].distinct[roles], self.spoken[0].distinct[roles]
 
         def over(values: FloatArray, clusters: Sequence[str], part: str) -> Estimate:
             return bootstrap_mean(values, np.array(clusters), seed=derive_seed("calibrate", self.seed, part))
@@ -192,9 +195,9 @@ class Sweep:
             clustered(gains, self.role_clusters)[1], _mean(outside),
             over(self._outside(0) - outside, everyone, "outside"), check.text.ratio,
             check.choice.after.value if check.choice is not None else float("nan"),
-            check.choice.difference if check.choice is not None else None, _mean(spoken[:, 0]),
-            over(spoken[:, 0] - plain[:, 0], self.role_clusters, "nll"), _mean(spoken[:, 1]),
-            over(spoken[:, 1] - plain[:, 1], self.role_clusters, "distinct"), float(engaged @ n / n.sum()),
+            check.choice.difference if check.choice is not None else None, _mean(nll),
+            over(nll - nll0, self.role_clusters, "nll"), _mean(distinct),
+            over(distinct - distinct0, self.role_clusters, "distinct"), float(engaged @ n / n.sum()),
             abs(setting.strength or 0.0) if push else float(moved @ n / n.sum()),
             sum(r is None for r in played.replies),
         )  # fmt: skip
@@ -206,8 +209,8 @@ def role_places(talks: Sequence[Talk]) -> list[int]:
 
 
 def watched_by(setting: Setting, axis: Axis, watched: tuple[int, ...]) -> tuple[int, ...]:
-    """Blocks that are read under a setting: all under the plain one, else the analysis layer and the one after."""
-    return tuple(sorted({axis.layer, setting.after(axis.n_layers)})) if setting.layers else watched
+    """Blocks that are read under a setting: all under the plain one, else the one after."""
+    return (setting.after(axis.n_layers),) if setting.layers else watched
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ from multitudes.axis.collect import MIN_TOKENS
 from multitudes.axis.roles import Question, RoleSet, chosen_questions
 from multitudes.axis.settings import Size
 from multitudes.core.seeds import derive_seed
-from multitudes.models.base import Internals, Message, Reply, Request, Sampling, ScoreItem
+from multitudes.models.base import Bare, Internals, Message, Reply, Request, Sampling, ScoreItem
 from multitudes.models.edit import Edit
 
 FloatArray = NDArray[np.float64]
@@ -202,17 +202,45 @@ def distinct_share(token_ids: Sequence[int]) -> float:
     return len(set(runs)) / len(runs) if len(token_ids) >= SHORTEST else float("nan")
 
 
-async def fluency(model: Any, arms: Sequence[Played], chosen: Sequence[int]) -> list[FloatArray]:
-    """(len(chosen), 2) per arm: how fluent its replies at ``chosen`` places are.
+class Reread(NamedTuple):
+    """What the plain model finds in N replies; NaN where there is none.
 
-    The first number is the mean negative log-probability of a token under the *plain* model, nats, lower is more
-    fluent; the second the share of distinct 3-grams. NaN where there is no reply.
+    Attributes:
+        nll: (N,) mean negative log-probability of a token, nats; lower is more fluent.
+        distinct: (N,) share of distinct 3-grams, see ``distinct_share``.
+        projection: (N,) mean projection on a direction at one block, in residual units.
     """
-    cells = [(a, k, i) for a, arm in enumerate(arms) for k, i in enumerate(chosen) if arm.replies[i] is not None]
-    scored = await model.score([item for a, _, i in cells for item in arms[a].items([i])])
-    out = [np.full((len(chosen), 2), np.nan) for _ in arms]
-    for (a, k, i), s in zip(cells, scored, strict=True):
+
+    nll: FloatArray
+    distinct: FloatArray
+    projection: FloatArray
+
+
+async def reread(model: Any, arms: Sequence[Played], direction: NDArray[Any], layer: int) -> list[Reread]:
+    """Every reply as the *plain* model reads it, after the same context: what was said, not how it was made.
+
+    A change at or before the analysis layer moves what is read there by itself. The plain model sees the words only.
+    The last token of a reply, which was never read when it was written, is left out.
+
+    Args:
+        model: The model without a change.
+        arms: Replies.
+        direction: (d,) of length 1.
+        layer: Block after which it is read.
+    """
+    cells, rows = [], []
+    for a, arm in enumerate(arms):
+        for i, reply in enumerate(arm.replies):
+            if reply is not None:
+                context, _ = model.template.context_ids(arm.contexts[i])
+                ids = (*context, *(reply.token_ids or ())[:-1])
+                cells.append((a, i))
+                rows.append(Bare(ids, len(context), counted_from=len(context)))
+    out = [Reread(*(np.full(len(arm.replies), np.nan) for _ in range(3))) for arm in arms]
+    for (a, i), found in zip(cells, await model.follow(rows, watch=[layer]), strict=True):
         reply = arms[a].replies[i]
         assert reply is not None
-        out[a][k] = -s.total / len(s.token_logp), distinct_share(reply.token_ids or ())
+        out[a].nll[i] = -np.mean(found.token_logp)
+        out[a].distinct[i] = distinct_share(reply.token_ids or ())
+        out[a].projection[i] = found.internals.means[0].astype(np.float64) @ direction
     return out

@@ -19,7 +19,7 @@ from multitudes.models.edit import Edit
 
 Kind = Literal["plain", "cap", "steer", "orthogonal", "covariance", "additive"]
 
-ROLE_TOKENS, USER_TOKENS, ITEM_TOKENS = 62, 45, 72  # about: a role prompt with a question, a user turn, an item
+ROLE_TOKENS, USER_TOKENS, ITEM_TOKENS = 68, 56, 58  # about: a role prompt with a question, a user turn, an item
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +106,8 @@ SIZES: dict[str, Size] = {
     s.name: s
     for s in (
         Size(
-            "small", "few", ("0.75", "default_mean"), (0.1, 0.25), roles=12, questions=1, scripts=4, turns=2,
-            max_tokens=24, sweep_tokens=1024, sweep_items=24, check_tokens=4096, check_items=100, draws=1, matching=6,
+            "small", "few", ("0.75", "default_mean"), (0.1,), roles=12, questions=1, scripts=3, turns=2,
+            max_tokens=24, sweep_tokens=1024, sweep_items=16, check_tokens=4096, check_items=100, draws=1, matching=4,
             tries=2,
         ),
         Size(
@@ -228,7 +228,10 @@ def cost_of_sweep(axis: Axis, size: Size) -> SweepCost:
     """What ``size`` asks of the model of ``axis``, one check included; each further check asks as much again."""
     n = len(settings_of(axis, size)) + 2 * size.draws + 1
     roles, talks = size.roles * size.questions, size.scripts * size.turns
-    own = roles * ROLE_TOKENS + talks * (USER_TOKENS + size.max_tokens // 2) + size.replies * size.max_tokens
+    contexts = roles * ROLE_TOKENS + size.scripts * sum(
+        (t + 1) * USER_TOKENS + t * size.max_tokens for t in range(size.turns)
+    )
+    own = roles * ROLE_TOKENS + talks * (USER_TOKENS + size.max_tokens) + contexts + size.replies * size.max_tokens
     text = size.sweep_tokens + size.sweep_items * ITEM_TOKENS
     check = 2 * (size.check_tokens + (size.check_items or 200) * ITEM_TOKENS)
     matching = 4 * (2 * size.draws + 1) * size.matching * (ROLE_TOKENS + size.max_tokens)
