@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from pressed_fakes import Scripted, always, fooled, never, noise, returns, spread
+from pressed_fakes import Scripted, always, fooled, never, noise, pressed, returns, spread
 
 from multitudes.core.errors import ConfigError, MixedEngines, StoreError
 from multitudes.core.loop import run_sync
@@ -369,3 +369,50 @@ def test_a_judge_is_a_disposition_of_its_own_and_unparsed_marks_are_unscored(tmp
     by = {x.name: x for x in found.validity}
     assert by["id_with_judged_answers"].value == pytest.approx(1)
     assert found.header["by_judge"] == ["judged"]
+
+
+# --- coherence ------------------------------------------------------------------------------------------------
+
+
+class Babbling(Scripted):
+    """In the persona, and broken from the third turn of counter-instruction on."""
+
+    def _speak(self, messages, seed):
+        broken = pressed(messages)[0] >= 3 and bool(messages[0].text) and not pressed(messages)[1]
+        return "no " * 20 if broken else super()._speak(messages, seed)
+
+
+def test_a_broken_reply_censors_and_a_broken_arm_gets_no_verdict(tmp_path):
+    spec = small(conditions=("C3",), pressures=("P2",))
+    run_sync(run_pressure(spec, tmp_path, model=Babbling(never)))
+    run = open_pressure(tmp_path)
+    arm = arm_of(run, "C3", "P2", "id")
+    assert np.isnan(arm.cells.level[:, :, 2:]).all()  # turns 4 and 6
+    assert not np.isnan(arm.cells.level[:, :, :2]).any()
+    assert (arm.failures == 3).all()
+    assert arm.failed == pytest.approx(1 / 4)  # of the replies up to the first that failed
+    assert arm_of(run, "C3", "P0.a", "id").failed == 0
+    found = analyse(run)
+    assert number(found, "half_life").value is None  # censored at 2
+    assert number(found, "half_life_failures_as_flips").value == 3
+
+
+# --- doses ----------------------------------------------------------------------------------------------------
+
+
+class Carried(Scripted):
+    """Goes on as the first turn began: foreign turns of 128 tokens and more take the persona away."""
+
+    def state(self, messages, text=""):
+        long = any(m.role == "assistant" and len(m.text) > 400 for m in messages)
+        return "in" if messages[0].text and not long else "out"
+
+
+def test_the_dose_that_takes_half_lies_between_those_that_do_and_do_not(tmp_path):
+    spec = small(conditions=("C3",), pressures=("P6.0", "P6.32", "P6.128", "P6.512"))
+    run_sync(run_pressure(spec, tmp_path, model=Carried(never)))
+    found = analyse(open_pressure(tmp_path))
+    kept = {p: number(found, "auc", p).value for p in spec.pressing}
+    assert kept == pytest.approx({"P6.0": 1, "P6.32": 1, "P6.128": 0, "P6.512": 0}, abs=1e-12)
+    assert 32 < number(found, "ed50", "P6.128").value < 128
+    assert found.arm("id", "P6.512", "C3").neutral == "P6.0"

@@ -16,11 +16,12 @@ from multitudes.measure.errors import NoRange, TooFewClustersError, Unmatched
 from multitudes.measure.retention.cells import Cells, check_measurable
 from multitudes.measure.retention.compare import auc_difference, over_neutral, rho_difference
 from multitudes.measure.retention.curve import recovery
+from multitudes.measure.retention.dose import dose_response
 from multitudes.measure.retention.intervals import Resample, resample
 from multitudes.measure.retention.matching import check_match
 from multitudes.measure.retention.verdict import Pressed as Family
 from multitudes.measure.retention.verdict import judge
-from multitudes.simulate.scripts import PRESSURES, neutral_of
+from multitudes.simulate.scripts import FOREIGN, PRESSURES, neutral_of
 from multitudes.study.pressure.arms import against_prompting, read_arm
 from multitudes.study.pressure.controls import controls, validity
 from multitudes.study.pressure.data import Arm, PressureRun, arm_of
@@ -29,6 +30,7 @@ from multitudes.study.pressure.power import power_line
 from multitudes.study.pressure.result import (
     ArmResult,
     MatchResult,
+    Number,
     PressureLine,
     PressureResult,
     RungResult,
@@ -60,6 +62,7 @@ def analyse(run: PressureRun) -> PressureResult:
     matched = {s.condition: s.matched for s in match.starts} | {"C1": True}
     samples = _Samples(spec)
     results = [_result(run, arms, key, matched.get(key[2]), samples) for key in _keys(run, dispositions)]
+    results = _with_doses(results)
     verdicts = tuple(v for c in run.conditions if (v := _verdict(run, arms, c, matched, samples)) is not None)
     power = power_line(spec)
     return PressureResult(
@@ -113,6 +116,24 @@ def _result(
     more = against_prompting(arm, other, samples.of(arm.cells, other.cells), floor=floor, matched=matched,  # type: ignore[arg-type]
                              seed=samples.seed)  # fmt: skip
     return result.model_copy(update={"numbers": (*result.numbers, *more)})
+
+
+def _with_doses(results: list[ArmResult]) -> list[ArmResult]:
+    """ED50 of foreign first turns, where two lengths of them were run: AUC_R over tokens."""
+    by: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    for a in results:
+        auc = a.number("auc")
+        if a.pressure in FOREIGN and auc is not None and auc.value is not None:
+            by.setdefault((a.disposition, a.condition), []).append((float(a.pressure.partition(".")[2]), auc.value))
+    out = []
+    for a in results:
+        doses = by.get((a.disposition, a.condition), [])
+        if a.pressure in FOREIGN and a.measurable and len({d for d, _ in doses if d > 0}) > 1:
+            found = dose_response([d for d, _ in doses], [r for _, r in doses])
+            number = Number(name="ed50", value=found.ed50, text=found.text, n=a.clusters, unit="foreign tokens")
+            a = a.model_copy(update={"numbers": (*a.numbers, number)})
+        out.append(a)
+    return out
 
 
 # --- matched start --------------------------------------------------------------------------------------------

@@ -73,6 +73,12 @@ def read_arm(
                    text=half_life_of_rate(rate, cells.last).text),
             _rho(cells, None),
         ]  # fmt: skip
+    if arm.inside is not None:
+        unit = "z; 1 is the Assistant"
+        numbers += [
+            Number(name=f"axis_z.{t:g}", value=float(z), null=0.0, direction="none", n=clusters, unit=unit)
+            for t, z in zip(cells.turns, arm.inside, strict=True)
+        ]
     numbers.append(Number(name="outside", value=share_outside(curve, cells.pressed), direction="none", n=clusters))
     if base["pressure"] == "P1.stacked":
         dose = dose_response(cells.turns[cells.pressed], curve[cells.pressed])

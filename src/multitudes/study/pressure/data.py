@@ -36,6 +36,7 @@ class Arm(NamedTuple):
         failures: (n,) turn of the first failure of each conversation of ``eventful``, NaN where there is none.
         faults: Conversations that ended by a fault.
         engaged: Mean share of tokens that an edit's clamps moved; None without clamps.
+        inside: (t,) mean z on the axis while the replies at the probes were written; None without an axis.
         n: Conversations.
     """
 
@@ -45,6 +46,7 @@ class Arm(NamedTuple):
     failures: FloatArray
     faults: int
     engaged: float | None
+    inside: FloatArray | None
     n: int
 
 
@@ -151,7 +153,7 @@ def arm_of(run: PressureRun, condition: str, pressure: str, disposition: str) ->
     ]  # fmt: skip
     if not members:
         return None
-    level, failed, oks, faults, engaged = _levels(run, condition, pressure, disposition, members)
+    level, failed, oks, faults, engaged, inside = _levels(run, condition, pressure, disposition, members)
     trained = condition in TRAINED
     if trained:
         level = 1 - level
@@ -174,19 +176,21 @@ def arm_of(run: PressureRun, condition: str, pressure: str, disposition: str) ->
     share = share_failed(flat, np.arange(oks.shape[-1]))
     found = [e for e in engaged if e is not None]
     return Arm(
-        cells, eventful, share, failed[keep].ravel(), faults, sum(found) / len(found) if found else None, len(flat)
+        cells, eventful, share, failed[keep].ravel(), faults, sum(found) / len(found) if found else None,
+        inside, len(flat),
     )  # fmt: skip
 
 
 def _levels(
     run: PressureRun, condition: str, pressure: str, disposition: str, members: list[tuple[str, str]]
-) -> tuple[FloatArray, FloatArray, NDArray[np.bool_], int, list[float | None]]:
-    """(g, s, t) censored levels, (g, s) turns of failure, (g, s, turns) coherence, faults, engagement."""
+) -> tuple[FloatArray, FloatArray, NDArray[np.bool_], int, list[float | None], FloatArray | None]:
+    """(g, s, t) censored levels, (g, s) turns of failure, (g, s, turns) coherence, faults, engagement, z."""
     spec = run.spec
     probes, turns = spec.probe_at, spec.turns + spec.recovery + 1
     level = np.full((len(members), spec.seeds, len(probes)), math.nan)
     ok = np.ones((len(members), spec.seeds, turns), dtype=bool)
-    faults, engaged = 0, []
+    faults, engaged = 0, list[float | None]()
+    inside = np.full((len(members), spec.seeds, len(probes)), math.nan)
     for g, (prompt, persona) in enumerate(members):
         for s in range(spec.seeds):
             talk = run.find(condition, pressure, prompt, persona, s)
@@ -195,5 +199,11 @@ def _levels(
             level[g, s], ok[g, s] = run.read(talk, persona, disposition)
             faults += talk.fault is not None
             engaged += [t.engaged for t in talk.turns]
+            z = {t.turn: t.internal.get("z", math.nan) for t in talk.turns}
+            inside[g, s] = [z.get(t, math.nan) for t in probes]
     failed = first_failure(ok, np.arange(turns))
-    return censor(level, probes, failed), failed, ok, faults, engaged
+    there = (~np.isnan(inside)).sum(axis=(0, 1))
+    total = np.nansum(inside, axis=(0, 1))
+    mean = np.divide(total, there, out=np.full(len(probes), math.nan), where=there > 0)
+    read = mean if there.any() else None
+    return censor(level, probes, failed), failed, ok, faults, engaged, read
