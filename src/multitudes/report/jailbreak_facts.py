@@ -156,7 +156,15 @@ def warnings(result: JailbreakResult) -> list[str]:
 
 def headlines(result: JailbreakResult) -> list[str]:
     """The findings in sentences, in the order in which they should be read."""
+    slide = result.change("persona_effect", "z", result.arms[0])
     out = []
+    if slide is not None:
+        out.append(
+            f"{result.arms[0]}: the personas move z of the replies from {level('z', slide.before.value)} to "
+            f"{level('z', slide.after.value)} (difference {signed(slide.difference.value)}, "
+            f"{interval(slide.difference.low, slide.difference.high, signed) or slide.difference.note}); 1 is the "
+            "default Assistant, 0 the average role."
+        )
     for arm in result.arms[1:]:
         for proxy in ("p_decline", "harmful", "voice", "z"):
             c = result.change("arm", proxy, arm)
@@ -222,7 +230,12 @@ def engagement(result: JailbreakResult, arm: str) -> list[str]:
         return []
     blocks: Sequence[tuple[str, float]] = tuple(found.by_block.items())
     share = ", ".join(f"{percent(v)} at block {b}" for b, v in blocks)
-    return [f"{arm} moved {share} of the tokens of the replies, by {percent(found.moved)} of their length in all."]
+    after = result.change("arm", "z_after", arm)
+    seen = "" if after is None else (
+        f" Just after its blocks z is {level('z', after.after.value)}, {result.arms[0]} "
+        f"{level('z', after.before.value)}: what it does by itself."
+    )  # fmt: skip
+    return [f"{arm} moved tokens of the replies: {share}; by {percent(found.moved)} of their length in all.{seen}"]
 
 
 def jailbreak_lines(result: JailbreakResult) -> list[str]:
