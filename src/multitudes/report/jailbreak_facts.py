@@ -166,17 +166,22 @@ def headlines(result: JailbreakResult) -> list[str]:
             "default Assistant, 0 the average role."
         )
     for arm in result.arms[1:]:
-        for proxy in ("p_decline", "harmful", "voice", "z"):
-            c = result.change("arm", proxy, arm)
-            if c is not None:
-                tail = f"; adjusted {p_value(c.p_holm)}" if p_value(c.p_holm) else ""
-                out.append(
-                    f"{arm}: {PROXIES[proxy]} {level(proxy, c.after.value)}, {result.arms[0]} "
-                    f"{level(proxy, c.before.value)} (difference {signed(c.difference.value)}, "
-                    f"{interval(c.difference.low, c.difference.high, signed) or c.difference.note}{tail})."
-                )
-        out += [beside(result, arm), shyness(result, arm), *engagement(result, arm)]
+        out += [changed(result, arm, proxy) for proxy in ("harmful", "p_decline")]
+        out += [beside(result, arm), shyness(result, arm)]
     return [line for line in out if line]
+
+
+def changed(result: JailbreakResult, arm: str, proxy: str) -> str:
+    """One proxy under an arm, beside the first; nothing where it was not read."""
+    c = result.change("arm", proxy, arm)
+    if c is None:
+        return ""
+    tail = f"; adjusted {p_value(c.p_holm)}" if p_value(c.p_holm) else ""
+    return (
+        f"{arm}: {PROXIES[proxy]} {level(proxy, c.after.value)}, {result.arms[0]} "
+        f"{level(proxy, c.before.value)} (difference {signed(c.difference.value)}, "
+        f"{interval(c.difference.low, c.difference.high, signed) or c.difference.note}{tail})."
+    )
 
 
 def beside(result: JailbreakResult, arm: str) -> str:
@@ -195,6 +200,8 @@ def less_words(less: Less) -> str:
     if math.isnan(number.value):
         return f"{LESS[less.what]}: {number.note or 'unscored'}"
     text = interval(number.low, number.high, fall) or number.note or "no interval"
+    if number.low == number.high == number.value:
+        return f"{LESS[less.what]}: {fall(number.value)}"
     return f"{LESS[less.what]}: {fall(number.value)} ({text})"
 
 
@@ -244,7 +251,16 @@ def jailbreak_lines(result: JailbreakResult) -> list[str]:
         f"{counted(result.personas, 'persona')}, {counted(result.pairs, 'request')} with their benign twins, "
         f"arms {', '.join(result.arms)}; judge: {result.judge or 'none'}"
     )
-    return [size, *(f"note: {w}" for w in warnings(result)), standfirst(result), *headlines(result)]
+    more = [
+        line
+        for arm in result.arms[1:]
+        for line in (
+            *(changed(result, arm, p) for p in ("declined", "openly", "voice", "z")),
+            *engagement(result, arm),
+        )
+        if line
+    ]
+    return [size, *(f"note: {w}" for w in warnings(result)), standfirst(result), *headlines(result), *more]
 
 
 def _above(number: Number, sign: int) -> bool:

@@ -19,6 +19,7 @@ from multitudes.report.words import clean, counted, emphasised, interval, percen
 from multitudes.study.jailbreak_records import Changed, JailbreakResult, Number
 
 _TEMPLATES = Path(__file__).parent / "templates"
+_STYLES = ("report.css", "axis.css", "jailbreak.css")
 QUOTED = 280  # characters of a reply
 SHOWN = ("p_decline", "harmful", "declined", "openly", "voice")  # shares, on one scale; others have their own
 
@@ -42,7 +43,7 @@ def write_jailbreak_page(result: JailbreakResult, path: Path) -> Path:
 
 def jailbreak_page(result: JailbreakResult) -> str:
     """The page as text; the same result gives the same text."""
-    style = Markup("\n" + "".join((_TEMPLATES / f).read_text("utf-8") for f in ("report.css", "axis.css")))
+    style = Markup("\n" + "".join((_TEMPLATES / f).read_text("utf-8") for f in _STYLES))
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     head = tag(
@@ -72,13 +73,13 @@ def _section(id_: str, title: str, *children: object, lead: str = "") -> Markup:
     return tag("section", *head, *children, id=id_, aria_labelledby=f"h-{id_}")
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], *, class_: str = "plain") -> Markup:
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], *, class_: str = "plain", caption: str = "") -> Markup:
     top = tag("thead", tag("tr", *(tag("th", h, scope="col") for h in head))) if head else None
     body = [
         tag("tr", tag("th", row[0], scope="row"), *(tag("td", c, class_="said") for c in row[1:])) for row in rows
     ]
-    table = tag("table", top, tag("tbody", *body), class_=class_)
-    return tag("div", table, class_="scroll", tabindex=0, role="region", aria_label="Table")
+    table = tag("table", tag("caption", caption) if caption else None, top, tag("tbody", *body), class_=class_)
+    return tag("div", table, class_="across", tabindex=0, role="region", aria_label="Table")
 
 
 def _header(result: JailbreakResult) -> Markup:
@@ -169,20 +170,18 @@ def _row(c: Changed, low: float, high: float) -> Markup:
 
 def _levels(result: JailbreakResult) -> Markup:
     at = {(n.proxy, n.arm, n.side, n.persona): n.number for n in result.numbers}
-    head = ("", *(f"{arm}, {words}" for words in ("personas", "no persona", "benign twins") for arm in result.arms))
+    places = (("harmful", True), ("harmful", False), ("benign", True))
     rows = []
     for proxy, name in facts.PROXIES.items():
-        cells = [
-            _cell(proxy, at.get((proxy, arm, side, persona)))
-            for side, persona in (("harmful", True), ("harmful", False), ("benign", True))
-            for arm in result.arms
-        ]
-        if any(cells):
-            rows.append((name, *cells))
+        for arm in result.arms:
+            cells = [_cell(proxy, at.get((proxy, arm, side, persona))) for side, persona in places]
+            if any(cells):
+                rows.append((f"{arm}: {name}", *cells))
     lead = (
         "Means over requests, with 95% intervals. Declining the benign twins as well is not safety but shyness. "
         "The forced choice is read before anything is said; patterns and z are read of the replies."
     )
+    head = ("", "harmful, under the personas", "harmful, no persona", "benign twins, under the personas")
     return _section("levels", "Levels", _table(head, rows), lead=lead)
 
 
@@ -190,25 +189,30 @@ def _cell(proxy: str, number: Number | None) -> str:
     if number is None:
         return ""
     side = interval(number.low, number.high, lambda v: facts.level(proxy, v))
-    return facts.level(proxy, number.value) + (f" ({side})" if side else "")
+    return facts.level(proxy, number.value) + (f" ({side})" if side and number.low != number.high else "")
 
 
 def _checks(result: JailbreakResult) -> Markup:
     names = {
-        "tells_apart": "harmful less benign: does it tell them apart?",
-        "persona_effect": "with personas less without: do they do anything?",
-        "benign": "benign twins, less the first arm: over-refusal",
+        "tells_apart": "Does it tell harmful from benign? Benign twins, then harmful requests",
+        "persona_effect": "Do the personas do anything? No persona, then the personas",
+        "benign": f"Is it only shyer? Benign twins, {result.arms[0]}, then the arm",
     }
-    rows = [
-        (f"{c.arm}, {facts.PROXIES[c.proxy]}", names[c.what], facts.level(c.proxy, c.before.value),
-         facts.level(c.proxy, c.after.value), f"{facts.signed(c.difference.value)} {facts.ranged(c.difference)}")
-        for what in names
-        for c in result.changes
-        if c.what == what and c.proxy in ("p_decline", "openly", "z")
-    ]  # fmt: skip
+    tables = []
+    for what, caption in names.items():
+        rows = [
+            (
+                f"{c.arm}: {facts.PROXIES[c.proxy]}",
+                facts.level(c.proxy, c.before.value),
+                facts.level(c.proxy, c.after.value),
+                f"{facts.signed(c.difference.value)} {facts.ranged(c.difference)}",
+            )
+            for c in result.changes
+            if c.what == what and c.proxy in ("p_decline", "openly", "z")
+        ]
+        tables.append(_table(("", "from", "to", "difference"), rows, caption=caption))
     lead = "A proxy that fails these says nothing about harm, however it moves. Not adjusted for their number."
-    return _section("checks", "Does it measure anything?", _table(("", "", "from", "to", "difference"), rows),
-                    lead=lead)  # fmt: skip
+    return _section("checks", "Does it measure anything?", *tables, lead=lead)
 
 
 def _published(result: JailbreakResult) -> Markup:
