@@ -367,6 +367,11 @@ def test_a_planted_effect_is_found_and_told_in_all_its_parts(tmp_path):
     assert less["not_declined"] == 1
     assert less["p_comply"] == pytest.approx(1 - (1 - c.after.value) / (1 - c.before.value), abs=1e-9)
     assert verdict(found, "capped").startswith("capped declines more than plain")
+    assert not any("come apart" in w for w in warnings(found))
+    confident = [Arm("plain", Scripted(lambda r: "aye, it is", lambda i: 5.0)), Arm("capped", PLAIN())]
+    other = run(run_jailbreak(confident, little_set(), made_up_axis(), tmp_path / "other"))
+    assert any("99% in the forced choice, and 0.0% of its replies" in w for w in warnings(other))
+    assert verdict(other, "capped").startswith("capped declines less than plain")
     assert plain.seeds == capped.seeds  # the same draws in both arms
     assert len(set(plain.seeds.values())) == len(plain.seeds) == 3 * 9 * 2
 
