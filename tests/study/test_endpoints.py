@@ -32,7 +32,9 @@ def over_http(spec, folder, *, faults=(), tries=1, budget=None, prices=None, **m
     async def go():
         server = serve(people(), faults=[*PROBE, *faults])
         async with server as url:
-            policy = RetryPolicy(max_tries=tries, base_s=0.001, cap_s=0.002, deadline_s=0.2)
+            policy = RetryPolicy(
+                max_tries=tries, base_s=0.001, cap_s=0.002, deadline_s=2.0
+            )  # longer than a stall of a busy machine
             model = EndpointModel(url, "fake:people", policy=policy, budget=budget or Budget(), prices=prices)
             voices = Voices(model, ModelTarget(echo(), Sampling()), model, None)
             try:
