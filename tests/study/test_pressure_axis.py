@@ -120,3 +120,12 @@ def test_without_an_axis_they_are_left_out_and_it_is_said(tmp_path, spec):
     ran, left = conditions_of(spec.model_copy(update={"axis": None}), None)
     assert left == EDITED
     assert ran == ("C0", "C1", "C3")
+
+
+def test_the_role_hold_gets_one_of_three_words(run):
+    from multitudes.study.pressure.analyse import analyse
+
+    line = next(x for x in analyse(run).headline if x.startswith("Role hold"))
+    assert any(word in line for word in ("confirmed", "refuted", "inconclusive"))
+    assert "confirmed" not in line  # a run by itself measures no perplexity
+    assert "perplexity ratio not measured" in line or "refuted" in line

@@ -34,8 +34,8 @@ class HeldUnder(NamedTuple):
 
     pressure: str
     over_prompt: Difference
-    over_random: Estimate | None
-    over_other: Estimate | None
+    over_random: Difference | Estimate | None
+    over_other: Difference | Estimate | None
     matched: Estimate | None = None
 
 

@@ -25,6 +25,7 @@ from multitudes.simulate.scripts import FOREIGN, PRESSURES, neutral_of
 from multitudes.study.pressure.arms import against_prompting, read_arm
 from multitudes.study.pressure.controls import controls, validity
 from multitudes.study.pressure.data import Arm, PressureRun, arm_of
+from multitudes.study.pressure.hold import judge_role_hold
 from multitudes.study.pressure.plan import TRAINED
 from multitudes.study.pressure.power import power_line
 from multitudes.study.pressure.result import (
@@ -65,8 +66,12 @@ def analyse(run: PressureRun) -> PressureResult:
     results = _with_doses(results)
     verdicts = tuple(v for c in run.conditions if (v := _verdict(run, arms, c, matched, samples)) is not None)
     power = power_line(spec)
+    said = _headline(run, results, verdicts, match)
+    held = judge_role_hold(run, arms, seed=samples.seed)
+    if held is not None:
+        said.append(f"Role hold (a hypothesis): {held.words}; {'; '.join(held.reasons)}.")
     return PressureResult(
-        headline=tuple(_headline(run, results, verdicts, match)), match=match, arms=tuple(results), verdicts=verdicts,
+        headline=tuple(said), match=match, arms=tuple(results), verdicts=verdicts,
         controls=controls(run, arms), validity=validity(run), calibration=_calibration(run), power=power,
         header=_header(run),
     )  # fmt: skip
