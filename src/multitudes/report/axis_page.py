@@ -6,28 +6,24 @@ its one script and its one style sheet, by their hashes.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from multitudes.axis.axis import Axis
-from multitudes.core.errors import StoreError
 from multitudes.report import axis_facts as facts
 from multitudes.report.axis_curves import panels
 from multitudes.report.axis_facts import Place, Space, at, curve, fixed
 from multitudes.report.axis_lines import axis_lines
 from multitudes.report.axis_marks import colour_key, reach_of
 from multitudes.report.axis_space import scatter, strips
+from multitudes.report.page import ending, page, write_page
 from multitudes.report.svg import Markup, join, tag
-from multitudes.report.words import clean, counted, emphasised, number, percent, shown
+from multitudes.report.words import counted, emphasised, number, percent, shown
 
 __all__ = ["axis_lines", "axis_page", "write_axis_page"]
 
-_TEMPLATES = Path(__file__).parent / "templates"
 _ENDS = 6  # roles listed at either end of z
 _SEARCH = Markup(
     '<input type="search" id="find" autocomplete="off" spellcheck="false" placeholder="tutor, ghost, …">'
@@ -40,35 +36,12 @@ def write_axis_page(axis: Axis, path: Path) -> Path:
     Raises:
         StoreError: It cannot be written.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(axis_page(axis), encoding="utf-8")
-        os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise StoreError("the page cannot be written", where=str(path), found=error.strerror or str(error)) from error
-    return path
+    return write_page(axis_page(axis), path)
 
 
 def axis_page(axis: Axis) -> str:
     """The page as text; the same axis gives the same text."""
-    style = Markup("\n" + "".join((_TEMPLATES / f).read_text("utf-8") for f in ("report.css", "axis.css")))
-    script = Markup("\n" + (_TEMPLATES / "axis.js").read_text("utf-8"))
-    policy = (
-        f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; base-uri 'none'; "
-        "form-action 'none'"
-    )
     model = str(axis.about.get("model", "a model"))
-    head = tag(
-        "head",
-        Markup('<meta charset="utf-8">'),
-        Markup(f'<meta http-equiv="Content-Security-Policy" content="{policy}">'),
-        Markup('<meta name="viewport" content="width=device-width, initial-scale=1">'),
-        Markup('<meta name="color-scheme" content="light dark"><meta name="referrer" content="no-referrer">'),
-        tag("title", f"The Assistant Axis of {model} · multitudes"),
-        tag("style", style),
-    )
     found = facts.space(axis)
     body = [
         tag("a", "Skip to what was found", class_="skip", href="#headline"),
@@ -77,15 +50,10 @@ def axis_page(axis: Axis) -> str:
             "main", _headline(axis), _nav(found), _space(axis, found), _near(axis, found), _layers(axis),
             _controls(axis), _published(axis), _made(axis),
         ),
-        tag("footer", tag("p", "One file, made from the stored axis. It loads nothing and sends nothing."),
-            class_="end"),
-        tag("script", script),
+        ending("axis"),
     ]  # fmt: skip
-    return clean("<!doctype html>\n" + tag("html", head, tag("body", *body), lang="en") + "\n")
-
-
-def _hash(text: str) -> str:
-    return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"
+    title = f"The Assistant Axis of {model} · multitudes"
+    return page(title, *body, styles=("report.css", "axis.css"), script="axis.js")
 
 
 def _section(id_: str, title: str, *children: object, lead: str = "") -> Markup:

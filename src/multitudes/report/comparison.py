@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import os
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from multitudes.core.errors import StoreError
 from multitudes.measure.diversity.arms import BUDGETS, Budget, Cell, DiversityComparison
 from multitudes.measure.diversity.compare import MARGIN
+from multitudes.report.page import page, write_page
 from multitudes.report.svg import Markup, Scale, dot_row, nice_range, scale, tag, track
-from multitudes.report.words import clean, percent, shown, two
+from multitudes.report.words import percent, shown, two
 
 _NAMES = {
     "ead": "distinct words and phrases (EAD)",
@@ -48,29 +45,11 @@ def write_comparison(found: DiversityComparison, path: Path) -> Path:
     Raises:
         StoreError: It cannot be written.
     """
-    part = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(comparison_page(found), encoding="utf-8")
-        os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise StoreError("the page cannot be written", where=str(path), found=error.strerror or str(error)) from error
-    return path
+    return write_page(comparison_page(found), path)
 
 
 def comparison_page(found: DiversityComparison) -> str:
     """The page as text; what models wrote is escaped, and the page's policy allows one style sheet and no more."""
-    style = Markup((Path(__file__).parent / "templates" / "report.css").read_text("utf-8"))
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
-    head = tag(
-        "head",
-        Markup('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
-        Markup(f'<meta http-equiv="Content-Security-Policy" content="{policy}">'),
-        tag("title", "Diversity compared"),
-        tag("style", style),
-    )
     parts = [
         tag("h1", "Diversity compared"),
         tag("p", _LEDE.format(first=found.arms[0]), class_="small"),
@@ -81,7 +60,7 @@ def comparison_page(found: DiversityComparison) -> str:
         _section("What this cannot say", tag("ul", *(tag("li", c) for c in found.caveats))),
         _section("Equal budget", tag("ul", *(tag("li", line) for line in _budget(found)))),
     ]
-    return clean("<!doctype html>" + tag("html", head, tag("body", tag("main", *parts)), lang="en"))
+    return page("Diversity compared", tag("main", *parts))
 
 
 def _signed(value: float) -> str:

@@ -6,19 +6,14 @@ line that says whose activations these are; what models and users wrote is escap
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from multitudes.core.errors import StoreError
 from multitudes.report import drift_words as words
+from multitudes.report.page import ending, page, write_page
 from multitudes.report.svg import Markup, Range, Series, curve_panel, join, nice_range, tag
-from multitudes.report.words import clean, emphasised, number, percent, shortened, shown, two
-
-_TEMPLATES = Path(__file__).parent / "templates"
+from multitudes.report.words import emphasised, number, percent, shortened, shown, two
 
 
 def write_drift_page(result: Mapping[str, Any], path: Path) -> Path:
@@ -27,41 +22,20 @@ def write_drift_page(result: Mapping[str, Any], path: Path) -> Path:
     Raises:
         StoreError: It cannot be written.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(drift_page(result), encoding="utf-8")
-        os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise StoreError("the page cannot be written", where=str(path), found=error.strerror or str(error)) from error
-    return path
+    return write_page(drift_page(result), path)
 
 
 def drift_page(result: Mapping[str, Any]) -> str:
     """The page as text; the same result gives the same text."""
-    style = Markup("\n" + "".join((_TEMPLATES / f).read_text("utf-8") for f in ("report.css", "drift.css")))
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     model = result["axis"]["model"] or result["arms"][0]["model"]
-    head = tag(
-        "head",
-        Markup('<meta charset="utf-8">'),
-        Markup(f'<meta http-equiv="Content-Security-Policy" content="{policy}">'),
-        Markup('<meta name="viewport" content="width=device-width, initial-scale=1">'),
-        Markup('<meta name="color-scheme" content="light dark"><meta name="referrer" content="no-referrer">'),
-        tag("title", f"Drift of {model} · multitudes"),
-        tag("style", style),
-    )
     body = [
         tag("a", "Skip to what was found", class_="skip", href="#headline"),
         _header(result, str(model)),
         tag("main", _headline(result), _curves(result), _excursions(result), _behind(result), _compared(result),
             _prediction(result), _lowest(result), _made(result)),
-        tag("footer", tag("p", "One file, made from the stored result. It loads nothing and sends nothing."),
-            class_="end"),
+        ending("result"),
     ]  # fmt: skip
-    return clean("<!doctype html>\n" + tag("html", head, tag("body", *body), lang="en") + "\n")
+    return page(f"Drift of {model} · multitudes", *body, styles=("report.css", "drift.css"))
 
 
 def _section(id_: str, title: str, *children: object, lead: str = "", label: str = "") -> Markup:

@@ -5,20 +5,16 @@ What models wrote is escaped by ``svg.tag``; the page's policy allows its one st
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from multitudes.core.errors import StoreError
 from multitudes.report import jailbreak_facts as facts
+from multitudes.report.page import ending, page, write_page
 from multitudes.report.svg import Markup, dot_row, nice_range, scale, tag, track
-from multitudes.report.words import clean, counted, emphasised, interval, percent, shortened, shown, two
+from multitudes.report.words import counted, emphasised, interval, percent, shortened, shown, two
 from multitudes.study.jailbreak_records import Changed, JailbreakResult, Number
 
-_TEMPLATES = Path(__file__).parent / "templates"
 _STYLES = ("report.css", "axis.css", "jailbreak.css")
 QUOTED = 280  # characters of a reply
 SHOWN = ("p_decline", "harmful", "declined", "openly", "voice")  # shares, on one scale; others have their own
@@ -30,31 +26,11 @@ def write_jailbreak_page(result: JailbreakResult, path: Path) -> Path:
     Raises:
         StoreError: It cannot be written.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(jailbreak_page(result), encoding="utf-8")
-        os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise StoreError("the page cannot be written", where=str(path), found=error.strerror or str(error)) from error
-    return path
+    return write_page(jailbreak_page(result), path)
 
 
 def jailbreak_page(result: JailbreakResult) -> str:
     """The page as text; the same result gives the same text."""
-    style = Markup("\n" + "".join((_TEMPLATES / f).read_text("utf-8") for f in _STYLES))
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
-    head = tag(
-        "head",
-        Markup('<meta charset="utf-8">'),
-        Markup(f'<meta http-equiv="Content-Security-Policy" content="{policy}">'),
-        Markup('<meta name="viewport" content="width=device-width, initial-scale=1">'),
-        Markup('<meta name="color-scheme" content="light dark"><meta name="referrer" content="no-referrer">'),
-        tag("title", f"Persona jailbreaks of {result.model} · multitudes"),
-        tag("style", style),
-    )
     body = [
         tag("a", "Skip to what was found", class_="skip", href="#headline"),
         _header(result),
@@ -62,10 +38,9 @@ def jailbreak_page(result: JailbreakResult) -> str:
             "main", _headline(result), *(_chart(result, arm) for arm in result.arms[1:]), _levels(result),
             _checks(result), _published(result), _engaged(result), _examples(result), _made(result),
         ),
-        tag("footer", tag("p", "One file, made from the stored result. It loads nothing and sends nothing."),
-            class_="end"),
+        ending("result"),
     ]  # fmt: skip
-    return clean("<!doctype html>\n" + tag("html", head, tag("body", *body), lang="en") + "\n")
+    return page(f"Persona jailbreaks of {result.model} · multitudes", *body, styles=_STYLES)
 
 
 def _section(id_: str, title: str, *children: object, lead: str = "") -> Markup:

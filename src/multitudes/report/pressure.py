@@ -5,16 +5,13 @@ The page opens offline, loads nothing and runs no script; all that models wrote 
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from multitudes.core.canonical import strict_values
-from multitudes.core.errors import StoreError
+from multitudes.report.page import ending, page, write_page
 from multitudes.report.pressure_figures import (
     kept_panel,
     matching_rows,
@@ -33,7 +30,6 @@ from multitudes.report.pressure_numbers import (
     unmeasured,
 )
 from multitudes.report.svg import Markup, tag
-from multitudes.report.words import clean
 from multitudes.simulate.scripts import PRESSURES
 from multitudes.study.pressure.result import ArmResult, PressureResult
 from multitudes.study.pressure.spec import LABELS
@@ -66,34 +62,12 @@ def write_pressure(found: PressureResult, folder: Path) -> tuple[Path, Path]:
     lines = "".join(json.dumps(strict_values(x), ensure_ascii=False, allow_nan=False) + "\n" for x in found.lines())
     out = []
     for name, text in ((PAGE, pressure_page(found)), (LINES, lines)):
-        path = folder / name
-        part = path.with_name(f".{name}.{os.getpid()}.part")
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            part.write_text(text, encoding="utf-8")
-            os.replace(part, path)
-        except OSError as error:
-            part.unlink(missing_ok=True)
-            raise StoreError(
-                "the page cannot be written", where=str(path), found=error.strerror or str(error)
-            ) from error
-        out.append(path)
+        out.append(write_page(text, folder / name))
     return out[0], out[1]
 
 
 def pressure_page(found: PressureResult) -> str:
     """The page as text; the same result gives the same text."""
-    style = Markup("\n" + (Path(__file__).parent / "templates" / "report.css").read_text("utf-8"))
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
-    head = tag(
-        "head",
-        Markup('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
-        Markup(f'<meta http-equiv="Content-Security-Policy" content="{policy}">'),
-        Markup('<meta name="color-scheme" content="light dark"><meta name="referrer" content="no-referrer">'),
-        tag("title", f"{found.header['model']['name']} under pressure · multitudes"),
-        tag("style", style),
-    )
     dispositions = list(dict.fromkeys(a.disposition for a in found.arms))
     body = [
         tag("a", "Skip to what was found", class_="skip", href="#headline"),
@@ -111,13 +85,9 @@ def pressure_page(found: PressureResult) -> str:
             checks(found),
             how(found),
         ),
-        tag(
-            "footer",
-            tag("p", "One file, made from the stored run. It loads nothing and sends nothing."),
-            class_="end",
-        ),
+        ending("run"),
     ]
-    return clean("<!doctype html>\n" + tag("html", head, tag("body", *body), lang="en") + "\n")
+    return page(f"{found.header['model']['name']} under pressure · multitudes", *body)
 
 
 # --- the head of the page -------------------------------------------------------------------------------------
