@@ -104,7 +104,7 @@ class PressureSpec(Frozen):
     free_answers: bool = True
     draws: int = Field(400, ge=50)
     seed: int = 0
-    in_flight: int = Field(64, ge=1, le=4096)
+    in_flight: int = Field(32, ge=1, le=4096)
     p3: str | None = None
     judge: str | None = None
     base_prompts: str | None = None
