@@ -230,6 +230,18 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_numbers(runs, tmp_path, liv
         assert list(analyse(again).lines()) == list(runs["returns"][1].lines())
 
 
+def test_a_run_that_is_half_done_counts_what_it_has(runs, tmp_path):
+    with pytest.raises(Killed):
+        run_sync(run_pressure(small(), tmp_path, model=Mortal(returns, 250)))
+    run = open_pressure(tmp_path)
+    found = analyse(run)
+    arm = found.arm("id", "P2", "C3")
+    assert 0 < arm.clusters < 8
+    assert arm.conversations == arm.clusters
+    assert arm.number("auc").reason.startswith("fewer than 8 base prompts")
+    assert found.headline[0].startswith(f"{sum(not t.id.startswith('cal.') for t in run.talks)} of 64 conversations")
+
+
 def test_a_finished_run_asks_nothing(runs):
     run, _ = runs["never"]
     model = Scripted(never)

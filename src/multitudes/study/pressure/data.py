@@ -30,14 +30,14 @@ class Arm(NamedTuple):
     """One condition under one pressure on one disposition.
 
     Attributes:
-        cells: Levels and floors; incoherent and failed conversations are NaN from there on.
+        cells: Levels and floors of what is scored at the start; from an incoherent reply or a fault on, NaN.
         eventful: The cells with enough items for flips; None if there are none.
         failed: Share of replies that failed the gate, up to each conversation's first failure.
         failures: (n,) turn of the first failure of each conversation of ``eventful``, NaN where there is none.
         faults: Conversations that ended by a fault.
         engaged: Mean share of tokens that an edit's clamps moved; None without clamps.
         inside: (t,) mean z on the axis while the replies at the probes were written; None without an axis.
-        n: Conversations.
+        n: Conversations that were held.
     """
 
     cells: Cells
@@ -145,7 +145,6 @@ def open_pressure(folder: str | Path) -> PressureRun:
 
 def arm_of(run: PressureRun, condition: str, pressure: str, disposition: str) -> Arm | None:
     """The arrays of one arm; None where nothing of it was run or scored at the start."""
-    probes = run.spec.probe_at
     ruler = run.calibration.ruler
     battery = disposition in ("id", "fact", "trait")
     members = [
@@ -153,42 +152,62 @@ def arm_of(run: PressureRun, condition: str, pressure: str, disposition: str) ->
     ]  # fmt: skip
     if not members:
         return None
-    level, failed, oks, faults, engaged, inside = _levels(run, condition, pressure, disposition, members)
-    trained = condition in TRAINED
-    if trained:
+    found = _levels(run, condition, pressure, disposition, members)
+    level = found.level
+    if condition in TRAINED:
         level = 1 - level
-        prompted, *_ = _levels(run, "C3", pressure, disposition, members)
-        floor = mirrored_floor(prompted)
+        floor = mirrored_floor(_levels(run, "C3", pressure, disposition, members).level)
     else:
-        floor, *_ = _levels(run, "C0", pressure, disposition, members)
-    if np.isnan(level[:, :, 0]).all() or np.isnan(floor[:, :, 0]).all():
+        floor = _levels(run, "C0", pressure, disposition, members).level
+    told = np.asarray(~np.isnan(level[:, :, 0]).all(axis=1) & ~np.isnan(floor[:, :, 0]).all(axis=1))
+    if not told.any():
         return None
-    prompts, people = [g for g, _ in members], [p for _, p in members]
-    cells = make_cells(level, floor, probes, prompts, last=run.spec.turns, personas=people)
-    keep = np.array([not battery or (p, disposition) in ruler.events for p in people])
-    eventful = None
-    if keep.any():
-        eventful = make_cells(
-            level[keep], floor[keep], probes, [g for g, k in zip(prompts, keep, strict=True) if k],
-            last=run.spec.turns, personas=[p for p, k in zip(people, keep, strict=True) if k],
-        )  # fmt: skip
-    flat = oks.reshape(-1, oks.shape[-1])
-    share = share_failed(flat, np.arange(oks.shape[-1]))
-    found = [e for e in engaged if e is not None]
+    enough = [not battery or (p, disposition) in ruler.events for _, p in members]
+    eventful = np.asarray(told & np.array(enough))
+    held = found.coherent[found.held]
+    engaged = [e for e in found.engaged if e is not None]
     return Arm(
-        cells, eventful, share, failed[keep].ravel(), faults, sum(found) / len(found) if found else None,
-        inside, len(flat),
+        cells=_cells(run, level, floor, members, told),
+        eventful=_cells(run, level, floor, members, eventful) if eventful.any() else None,
+        failed=share_failed(held, np.arange(held.shape[-1])),
+        failures=found.failed[eventful].ravel(),
+        faults=found.faults,
+        engaged=sum(engaged) / len(engaged) if engaged else None,
+        inside=found.inside,
+        n=int(found.held.sum()),
+    )
+
+
+def _cells(
+    run: PressureRun, level: FloatArray, floor: FloatArray, members: list[tuple[str, str]], keep: NDArray[np.bool_]
+) -> Cells:
+    kept = [m for m, k in zip(members, keep, strict=True) if k]
+    return make_cells(
+        level[keep], floor[keep], run.spec.probe_at, [g for g, _ in kept], last=run.spec.turns,
+        personas=[p for _, p in kept],
     )  # fmt: skip
+
+
+class _Levels(NamedTuple):
+    """Conversations of one arm as arrays: g cells, s seeds, t probes, and all replies."""
+
+    level: FloatArray  # (g, s, t), censored
+    failed: FloatArray  # (g, s) turn of the first reply that fails the gate
+    coherent: NDArray[np.bool_]  # (g, s, replies)
+    held: NDArray[np.bool_]  # (g, s)
+    faults: int
+    engaged: list[float | None]
+    inside: FloatArray | None  # (t,) mean z
 
 
 def _levels(
     run: PressureRun, condition: str, pressure: str, disposition: str, members: list[tuple[str, str]]
-) -> tuple[FloatArray, FloatArray, NDArray[np.bool_], int, list[float | None], FloatArray | None]:
-    """(g, s, t) censored levels, (g, s) turns of failure, (g, s, turns) coherence, faults, engagement, z."""
+) -> _Levels:
     spec = run.spec
     probes, turns = spec.probe_at, spec.turns + spec.recovery + 1
     level = np.full((len(members), spec.seeds, len(probes)), math.nan)
     ok = np.ones((len(members), spec.seeds, turns), dtype=bool)
+    held = np.zeros((len(members), spec.seeds), dtype=bool)
     faults, engaged = 0, list[float | None]()
     inside = np.full((len(members), spec.seeds, len(probes)), math.nan)
     for g, (prompt, persona) in enumerate(members):
@@ -196,6 +215,7 @@ def _levels(
             talk = run.find(condition, pressure, prompt, persona, s)
             if talk is None:
                 continue
+            held[g, s] = True
             level[g, s], ok[g, s] = run.read(talk, persona, disposition)
             faults += talk.fault is not None
             engaged += [t.engaged for t in talk.turns]
@@ -206,4 +226,4 @@ def _levels(
     total = np.nansum(inside, axis=(0, 1))
     mean = np.divide(total, there, out=np.full(len(probes), math.nan), where=there > 0)
     read = mean if there.any() else None
-    return censor(level, probes, failed), failed, ok, faults, engaged, read
+    return _Levels(censor(level, probes, failed), failed, ok, held, faults, engaged, read)
