@@ -222,3 +222,19 @@ def test_projecting_while_writing_gives_the_axis_that_reading_again_gives(little
         assert once.tau[name] == pytest.approx(twice.tau[name], rel=1e-4, abs=1e-5)
     assert once.curves["separation"] == pytest.approx(twice.curves["separation"], abs=1e-6)
     assert once.about["controls"]["covariance"] == pytest.approx(twice.about["controls"]["covariance"], abs=1e-6)
+
+
+def test_warnings_say_what_is_wrong_and_miss_nothing_that_is_not_there(tiny_axis):
+    curves = {k: np.full(2, v, np.float32) for k, v in
+              {"split_half": 0.5, "noise_share": 0.7, "pc1_cosine": 0.1, "pseudo_median": 0.3}.items()}  # fmt: skip
+    bad = replace(tiny_axis, curves=curves, about={"small_model": True, "z_tau": {"0.75": 0.4}})
+    said = "\n".join(warnings_of(bad))
+    for words in ("small model", "not stable", "not interpretable", "leading component", "z = 0.40"):
+        assert words in said
+    fine = {"split_half": 0.9, "noise_share": 0.1, "pc1_cosine": 0.8, "pseudo_median": 0.3}
+    good = replace(
+        tiny_axis, curves={k: np.full(2, v, np.float32) for k, v in fine.items()}, about={"z_tau": {"0.75": 1.1}}
+    )
+    assert warnings_of(good) == []
+    assert warnings_of(replace(tiny_axis, curves={}, about={})) == []  # as after an import
+    assert warnings_of(replace(good, about={"z_tau": {"0.75": "NaN"}})) == []  # a stored NaN travels as a string

@@ -16,7 +16,7 @@ from multitudes.axis.answers import Aim, Answer, Collection, Step
 from multitudes.axis.axis import DEFAULT_QUANTILE, FAR_FROM_DEFAULT, QUANTILES, Axis
 from multitudes.axis.collect import CODE_SCHEMA, collect
 from multitudes.axis.collected import Collected, control_mean, role_means
-from multitudes.axis.components import cosine
+from multitudes.axis.components import NOISE_GATE, cosine
 from multitudes.axis.conditions import conditions_of, default_arms, messages_of
 from multitudes.axis.controls import UNFILTERED
 from multitudes.axis.errors import NoAxis, TooFewRoles
@@ -25,6 +25,7 @@ from multitudes.axis.nulls import Kind, random_directions
 from multitudes.axis.presets import Preset, questions_of
 from multitudes.axis.roles import RoleSet
 from multitudes.axis.scale import check_sign, separation, z_scale
+from multitudes.axis.stability import SPLIT_HALF_GATE
 from multitudes.axis.window import cap_window
 from multitudes.core.canonical import content_hash
 from multitudes.core.seeds import derive_rng
@@ -269,21 +270,27 @@ def _about(
 
 
 def warnings_of(axis: Axis) -> list[str]:
-    """What a reader of the axis should know first, in words; empty if nothing."""
+    """What a reader of the axis should know first, in words; what the artifact does not hold gives no warning."""
     out = []
-    c, layer = axis.curves, axis.layer
+
+    def at(name: str) -> float:
+        values = axis.curves.get(name, ())
+        return float(values[axis.layer]) if len(values) == axis.n_layers else float("nan")
+
     if axis.about.get("small_model"):
         out.append(
             "a small model: it is weak at playing people; what is seen proves the machinery, not the phenomenon"
         )
-    if c["split_half"][layer] < 0.8:
-        out.append(f"not stable: split-half cosine {c['split_half'][layer]:.2f} at layer {layer}, wanted 0.8")
-    if c["noise_share"][layer] > 0.5:
-        out.append(f"components are not interpretable: {c['noise_share'][layer]:.0%} of the spread of roles is noise")
-    if c["pc1_cosine"][layer] < np.float32(c["pseudo_median"][layer]):
+    if at("split_half") < SPLIT_HALF_GATE:
+        out.append(
+            f"not stable: split-half cosine {at('split_half'):.2f} at layer {axis.layer}, wanted {SPLIT_HALF_GATE:g}"
+        )
+    if at("noise_share") > NOISE_GATE:
+        out.append(f"components are not interpretable: {at('noise_share'):.0%} of the spread of roles is noise")
+    if at("pc1_cosine") < at("pseudo_median"):
         out.append("the leading component is no closer to the axis than to one drawn for any single role")
-    z = axis.about.get("z_tau", {}).get(str(DEFAULT_QUANTILE))
-    if z is not None and abs(z - 1) > FAR_FROM_DEFAULT:
+    z = float(axis.about.get("z_tau", {}).get(str(DEFAULT_QUANTILE), "nan"))  # a stored NaN travels as a string
+    if abs(z - 1) > FAR_FROM_DEFAULT:
         out.append(
             f"the {DEFAULT_QUANTILE:.0%} threshold lies at z = {z:.2f}, not near the default (1): "
             f"'default_mean' is the stronger setting"

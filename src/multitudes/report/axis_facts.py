@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -143,12 +142,8 @@ def family_name(family: int) -> str:
 
 
 def warnings(axis: Axis) -> list[str]:
-    """What a reader should know first, as sentences; curves that the artifact lacks raise none."""
-    lacking = ("split_half", "noise_share", "pc1_cosine", "pseudo_median")
-    curves = {**axis.curves, **{k: curve(axis, k).astype(np.float32) for k in lacking}}
-    z_tau = {k: number(v) for k, v in about(axis, "z_tau").items()}  # a stored NaN travels as a string
-    found = warnings_of(replace(axis, curves=curves, about={**axis.about, "z_tau": z_tau}))
-    return [w[:1].upper() + w[1:] + "." for w in found]
+    """What a reader should know first, as sentences."""
+    return [w[:1].upper() + w[1:] + "." for w in warnings_of(axis)]
 
 
 def verdict(axis: Axis) -> str:

@@ -112,10 +112,9 @@ def drift_result(run: DriftRun, *, encoder: Encoder | None = None, seed: int | N
 
 def _axis(run: DriftRun) -> dict[str, Any]:
     a = run.axis
-    notes = warnings_of(a) if {"split_half", "noise_share", "pc1_cosine", "pseudo_median"} <= set(a.curves) else []
     return {
         "id": run.axis_id, "model": str(a.about.get("model", "")), "method": a.method, "layer": a.layer,
-        "window": list(a.window), "preset": str(a.about.get("preset", "")), "warnings": notes,
+        "window": list(a.window), "preset": str(a.about.get("preset", "")), "warnings": warnings_of(a),
     }  # fmt: skip
 
 
