@@ -159,7 +159,16 @@ def quantile_interval(statistic: Statistic, sample: Resample, *, level: float = 
     Without acceleration: the jackknife of a median is not consistent. Limits are draws, not points between two draws.
     """
     value = float(_rows(statistic(sample.whole))[0, 0])
-    drawn = _in_blocks(statistic, sample.drawn)[:, 0]
+    return quantile_limits(value, draws_of(statistic, sample)[:, 0], sample, level=level)
+
+
+def draws_of(statistic: Statistic, sample: Resample) -> FloatArray:
+    """(b, m) values of a statistic in all draws, computed in blocks."""
+    return _in_blocks(statistic, sample.drawn)
+
+
+def quantile_limits(value: float, drawn: FloatArray, sample: Resample, *, level: float = 0.95) -> Estimate:
+    """``quantile_interval`` of a value whose (b,) draws are at hand; NaN is a draw without a value."""
     lost = float(np.isnan(drawn).mean())
     if np.isnan(value) or lost > MAX_LOST:
         return Estimate(value, None, None, sample.n, 0, _joined(sample.note, _lost(lost, value)))
