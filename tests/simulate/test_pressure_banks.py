@@ -187,6 +187,16 @@ def test_nothing_as_long_is_an_error_that_says_where():
     assert (caught.value.pressure, caught.value.turn) == ("P3", 1)
 
 
+@pytest.mark.parametrize("length", [150, 400])
+def test_long_prompts_of_the_users_have_neutral_talk_as_long(length):
+    source = Bank("P3", "x", "", "prompt index", True, tuple(
+        BankMessage("word " * length + str(i), "both", "k", 1) for i in range(4)))  # fmt: skip
+    scripts = drawn(["P3"], own={"P3": source})
+    for said, neutral in zip(scripts["P3", ""].messages, scripts["P0.P3", ""].messages, strict=True):
+        assert abs(words(neutral) - words(said)) <= 0.1 * words(neutral)
+    assert len(set(scripts["P0.P3", ""].messages)) == 4
+
+
 def test_the_version_is_one_of_all_wordings():
     assert version() == version()
     assert len({bank(b).hash for b in BANKS}) == len(BANKS)

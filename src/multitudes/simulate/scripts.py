@@ -22,6 +22,7 @@ from multitudes.simulate.pressure import WHO, Bank, Opening, Toward, bank
 
 TOLERANCE = 0.10  # of the tokens of the neutral message
 PAIRS_TRIED = 400  # random pairs of neutral pieces looked at where no single one is as long
+CHAINS_TRIED, CHAIN = 20, 60  # random chains of neutral pieces for prompts of the user's, and the most pieces in one
 # What shares a neutral run, the leader first. P1 here is one suffix per turn, on an ordinary message of any length.
 CLASSES: dict[str, tuple[str, ...]] = {
     "P0.a": ("P2", "P1"),
@@ -265,12 +266,29 @@ def _as_long(draw: Draw, pressure: str, wording: str, said: Sequence[str], turn:
         if pieces[i] not in pieces[j] and pieces[j] not in pieces[i]:
             texts.append((pieces[i], pieces[j]))
     wanted = draw.lengths(wording)
+    if pressure == "P3":  # prompts of the user's may be as long as they like; shipped wordings are never that long
+        texts += _chains(draw, pieces, wanted, rng)
     for parts in texts:
         if draw.lengths.alike(parts, wanted):
             text = " ".join(parts)
             tokens = draw.lengths(text)
             if text not in said and abs(wanted - tokens) <= TOLERANCE * tokens + 1e-9:
                 yield text, tokens
+
+
+def _chains(draw: Draw, pieces: Sequence[str], wanted: int, rng: np.random.Generator) -> Iterator[Parts]:
+    """Pieces in random orders, each chain up to the first length that is at least ``wanted``."""
+    for _ in range(CHAINS_TRIED):
+        chain: list[str] = []
+        tokens = 0
+        for i in rng.permutation(len(pieces))[:CHAIN].tolist():
+            if any(pieces[i] in other or other in pieces[i] for other in chain):
+                continue
+            chain.append(pieces[i])
+            tokens += draw.lengths(pieces[i])
+            if tokens >= wanted:
+                yield tuple(chain)
+                break
 
 
 @cache

@@ -87,8 +87,8 @@ def pressed_mean(ed50):
 
 
 def test_no_interval_where_a_fifth_of_the_draws_has_none():
-    # Two of eight prompts lose all at dose 4, six nothing: draws with one or none of the two stay too high for an ED50
-    # within four times the largest dose.
+    # Two of eight prompts lose all at dose 4, six nothing: draws with one or none of the two stay too high for an
+    # ED50 within four times the largest dose.
     level = np.full((8, 1, 9), 0.9)
     level[:2, 0, 4:] = 0.1
     cells = make_cells(level, np.full_like(level, 0.1), np.arange(9.0), np.arange(8))

@@ -15,7 +15,7 @@ from scipy.special import expit
 
 from multitudes.core.checks import check_same_length, check_shape
 from multitudes.core.errors import GaugeError
-from multitudes.measure.retention.intervals import Resample, Statistic, draws_of, quantile_limits
+from multitudes.measure.retention.intervals import Resample, Statistic, Weights, draws_of, quantile_limits
 from multitudes.measure.stats import Estimate
 
 FloatArray = NDArray[np.float64]
@@ -128,21 +128,23 @@ def dose_interval(curve: Statistic, doses: ArrayLike, sample: Resample) -> DoseI
     Args:
         curve: (b, m) R at each dose as a function of weights, such as ``statistics.curve_statistic`` at the turns
             under pressure, or AUC_R of the arm of each dose.
-        doses: (m,) >= 0.
+        doses: (m,) >= 0. One at which R is NaN is left out.
         sample: Draws that all arms share.
 
     Raises:
         GaugeError: As ``dose_response``.
     """
-    x = check_shape("doses", doses, "m")
+    x, whole = check_shape("doses", doses, "m"), np.asarray(curve(sample.whole), dtype=np.float64)
+    check_same_length(doses=x, curve=whole[0])
+    told = np.isfinite(whole[0])
+    log_doses, _ = _log_doses(x[told])
 
-    def ed50(weights: object) -> FloatArray:
-        return dose_responses(x, curve(weights))  # type: ignore[arg-type]
+    def ed50(weights: Weights) -> FloatArray:
+        return dose_responses(x[told], curve(weights)[:, told])
 
     value = float(ed50(sample.whole)[0])
     drawn = draws_of(ed50, sample)[:, 0]
     unfitted = float((~((drawn > 0) & (drawn < math.inf))).mean())
-    log_doses, _ = _log_doses(x)
     text = _shown(value, log_doses)
     if not 0 < value < math.inf:
         found = Estimate(value, None, None, sample.n, 0, "beyond the doses given")

@@ -11,18 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.core.errors import GaugeError
-from multitudes.core.seeds import derive_seed
 from multitudes.measure.errors import NoRange, TooFewClustersError, Unmatched
 from multitudes.measure.retention.cells import Cells, check_measurable
 from multitudes.measure.retention.compare import auc_difference, over_neutral, rho_difference
 from multitudes.measure.retention.curve import recovery
-from multitudes.measure.retention.dose import dose_response
-from multitudes.measure.retention.intervals import Resample, resample
 from multitudes.measure.retention.matching import check_match
 from multitudes.measure.retention.verdict import Pressed as Family
 from multitudes.measure.retention.verdict import judge
-from multitudes.simulate.scripts import FOREIGN, PRESSURES, neutral_of
+from multitudes.simulate.scripts import PRESSURES, neutral_of
 from multitudes.study.pressure.arms import against_prompting, read_arm
+from multitudes.study.pressure.beside import Samples, beside
 from multitudes.study.pressure.controls import controls, validity
 from multitudes.study.pressure.data import Arm, PressureRun, arm_of
 from multitudes.study.pressure.hold import judge_role_hold
@@ -38,7 +36,7 @@ from multitudes.study.pressure.result import (
     StartResult,
     VerdictResult,
 )
-from multitudes.study.pressure.spec import LABELS, PressureSpec
+from multitudes.study.pressure.spec import LABELS
 
 NO_VERDICT_FOR = ("C0", "C3", "C3p")
 
@@ -61,9 +59,8 @@ def analyse(run: PressureRun) -> PressureResult:
                     arms[d, p, c] = found
     match = _match(run, arms)
     matched = {s.condition: s.matched for s in match.starts} | {"C1": True}
-    samples = _Samples(spec)
+    samples = Samples(spec)
     results = [_result(run, arms, key, matched.get(key[2]), samples) for key in _keys(run, dispositions)]
-    results = _with_doses(results)
     verdicts = tuple(v for c in run.conditions if (v := _verdict(run, arms, c, matched, samples)) is not None)
     power = power_line(spec)
     said = _headline(run, results, verdicts, match)
@@ -82,27 +79,12 @@ def matching(run: PressureRun) -> MatchResult:
     return _match(run, {})
 
 
-class _Samples:
-    """Bootstrap draws over base prompts, the same for arms that have the same prompts."""
-
-    def __init__(self, spec: PressureSpec) -> None:
-        self.seed = derive_seed(spec.root, "intervals") % (1 << 32)
-        self.draws = spec.draws
-
-    def of(self, *cells: Cells) -> Resample | None:
-        """Draws that the arms share; None below eight base prompts."""
-        try:
-            return resample(cells, seed=self.seed, draws=self.draws)
-        except TooFewClustersError:
-            return None
-
-
 def _keys(run: PressureRun, dispositions: Sequence[str]) -> list[tuple[str, str, str]]:
     return [(d, p, c) for d in dispositions for p in run.spec.scripts for c in run.conditions if c != "C0"]
 
 
 def _result(
-    run: PressureRun, arms: Arms, key: tuple[str, str, str], matched: bool | None, samples: _Samples
+    run: PressureRun, arms: Arms, key: tuple[str, str, str], matched: bool | None, samples: Samples
 ) -> ArmResult:
     d, p, c = key
     arm = arms.get(key)
@@ -115,30 +97,13 @@ def _result(
         return ArmResult(**base, measurable=False, reason=reason)
     floor = "pooled" if c in TRAINED or run.spec.seeds < 3 else "cell"
     result = read_arm(arm, samples.of(arm.cells), base=base, matched=matched, floor=floor, spec=run.spec)  # type: ignore[arg-type]
-    other = arms.get((d, p, "C3"))
-    if c == "C3" or other is None or not result.measurable:
+    if not result.measurable:
         return result
-    more = against_prompting(arm, other, samples.of(arm.cells, other.cells), floor=floor, matched=matched,  # type: ignore[arg-type]
-                             seed=samples.seed)  # fmt: skip
-    return result.model_copy(update={"numbers": (*result.numbers, *more)})
-
-
-def _with_doses(results: list[ArmResult]) -> list[ArmResult]:
-    """ED50 of foreign first turns, where two lengths of them were run: AUC_R over tokens."""
-    by: dict[tuple[str, str], list[tuple[float, float]]] = {}
-    for a in results:
-        auc = a.number("auc")
-        if a.pressure in FOREIGN and auc is not None and auc.value is not None:
-            by.setdefault((a.disposition, a.condition), []).append((float(a.pressure.partition(".")[2]), auc.value))
-    out = []
-    for a in results:
-        doses = by.get((a.disposition, a.condition), [])
-        if a.pressure in FOREIGN and a.measurable and len({d for d, _ in doses if d > 0}) > 1:
-            found = dose_response([d for d, _ in doses], [r for _, r in doses])
-            number = Number(name="ed50", value=found.ed50, text=found.text, n=a.clusters, unit="foreign tokens")
-            a = a.model_copy(update={"numbers": (*a.numbers, number)})
-        out.append(a)
-    return out
+    other, more = arms.get((d, p, "C3")), list[Number]()
+    if c != "C3" and other is not None:
+        more += against_prompting(arm, other, samples.of(arm.cells, other.cells), floor=floor, matched=matched,  # type: ignore[arg-type]
+                                  seed=samples.seed)  # fmt: skip
+    return result.model_copy(update={"numbers": (*result.numbers, *more, *beside(run, arms, key, samples))})
 
 
 # --- matched start --------------------------------------------------------------------------------------------
@@ -192,7 +157,7 @@ def _by_prompt(cells: Cells) -> NDArray[np.float64]:
 
 
 def _verdict(
-    run: PressureRun, arms: Arms, c: str, matched: Mapping[str, bool | None], samples: _Samples
+    run: PressureRun, arms: Arms, c: str, matched: Mapping[str, bool | None], samples: Samples
 ) -> VerdictResult | None:
     """The verdict on one condition against C3, on the primary disposition."""
     d = run.spec.primary
@@ -235,7 +200,7 @@ def _verdict(
     )
 
 
-def _family(p: str, mine: Cells, theirs: Cells, neutral: tuple[Cells, Cells] | None, samples: _Samples) -> Family:
+def _family(p: str, mine: Cells, theirs: Cells, neutral: tuple[Cells, Cells] | None, samples: Samples) -> Family:
     for cells in (mine, theirs):
         check_measurable(cells)
     sample = samples.of(mine, theirs)

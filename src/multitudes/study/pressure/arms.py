@@ -20,10 +20,9 @@ from multitudes.measure.retention.curve import (
     recovery,
     share_outside,
 )
-from multitudes.measure.retention.dose import dose_response
 from multitudes.measure.retention.flips import Floor, failures_as_events, find_flips, flip_counts
 from multitudes.measure.retention.intervals import Resample
-from multitudes.measure.retention.stickiness import stickiness
+from multitudes.measure.retention.stickiness import Stickiness, stickiness
 from multitudes.measure.retention.survival import half_life, kaplan_meier, restricted_mean, share_censored
 from multitudes.measure.retention.time_ratio import time_ratio
 from multitudes.measure.stats import Difference, Estimate
@@ -57,9 +56,11 @@ def read_arm(
         found = stickiness(cells, sample, floor=floor)
         points = _curve(found.curve.value, found.curve.low, found.curve.high, cells)
         numbers += [
-            _number("delta0", found.delta0, null=0.0),
-            _number("auc", found.auc, null=0.0),
-            _number("rate", found.rate, null=0.0, direction="lower", unit="per turn", text=found.rate_half_life.text),
+            number_of("delta0", found.delta0, null=0.0),
+            number_of("auc", found.auc, null=0.0),
+            number_of(
+                "rate", found.rate, null=0.0, direction="lower", unit="per turn", text=_rate_text(found, cells.last)
+            ),
             _rho(cells, found.rho),
         ]
     else:
@@ -80,11 +81,26 @@ def read_arm(
             for t, z in zip(cells.turns, arm.inside, strict=True)
         ]
     numbers.append(Number(name="outside", value=share_outside(curve, cells.pressed), direction="none", n=clusters))
-    if base["pressure"] == "P1.stacked":
-        dose = dose_response(cells.turns[cells.pressed], curve[cells.pressed])
-        numbers.append(Number(name="ed50", value=dose.ed50, text=dose.text, n=clusters, unit="suffixes"))
     steps, more = _survival(arm, sample, floor)
-    return ArmResult(**about, measurable=True, curve=points, steps=steps, numbers=(*numbers, *more))
+    unscored = _unscored(cells)
+    counted = tuple(x.model_copy(update={"unscored": unscored.get(x.name, x.unscored)}) for x in (*numbers, *more))
+    return ArmResult(**about, measurable=True, curve=points, steps=steps, numbers=counted)
+
+
+def _unscored(cells: Cells) -> dict[str, int]:
+    """Probes without a level, by the number that would have used them."""
+    missing = np.isnan(cells.level).sum(axis=(0, 1))
+    start, pressed = int(missing[0]), int(missing[cells.pressed].sum())
+    ends = int(missing[[int(np.flatnonzero(cells.turns == cells.last)[0]), -1]].sum())
+    return {"d0": start, "delta0": start, "auc": pressed, "rate": pressed, "outside": pressed, "rho": ends}
+
+
+def _rate_text(found: Stickiness, last: float) -> str:
+    """Half-life ln 2 / λ with its limits, in turns: those of λ the other way round."""
+    text, rate = found.rate_half_life.text, found.rate
+    if rate.low is None or rate.high is None:
+        return text
+    return f"{text} [{half_life_of_rate(rate.high, last).text}, {half_life_of_rate(rate.low, last).text}]"
 
 
 def _survival(arm: Arm, sample: Resample | None, floor: Floor) -> tuple[Steps | None, list[Number]]:
@@ -107,13 +123,15 @@ def _survival(arm: Arm, sample: Resample | None, floor: Floor) -> tuple[Steps | 
         found = stickiness(cells, sample, floor=floor)
         life = life.model_copy(update={"low": _finite(found.half_life.low), "high": _finite(found.half_life.high),
                                        "text": found.half_life_text, "reason": ""})  # fmt: skip
-        rmst = _number("rmst", found.rmst, unit="turns")
+        rmst = number_of("rmst", found.rmst, unit="turns")
     again = failures_as_events(flips, np.where(arm.failures > flips.low, arm.failures, np.nan))
-    worst = half_life(kaplan_meier(again.time, again.event), first=first, last=cells.last)
+    again_km = kaplan_meier(again.time, again.event)
+    worst = half_life(again_km, first=first, last=cells.last)
     numbers = [
         life,
         Number(name="half_life_failures_as_flips", value=worst.turns, text=worst.text, n=clusters, unit="turns"),
         rmst,
+        Number(name="rmst_failures_as_flips", value=restricted_mean(again_km, cells.last), n=clusters, unit="turns"),
         Number(name="censored", value=share_censored(flips.event), direction="none", n=clusters, unit="share"),
         Number(name="flips_per_conversation", value=counts.number, direction="lower", n=clusters),
         Number(
@@ -136,23 +154,23 @@ def against_prompting(
         auc = auc_difference(mine, theirs, sample, seed=seed)
     except GaugeError as error:
         return [Number(name=n, value=None, reason=str(error).splitlines()[0]) for n in names]
-    out = [_number("auc_difference", auc, null=0.0)]
+    out = [number_of("auc_difference", auc, null=0.0)]
     rho = rho_difference(mine, theirs, sample) if mine.turns[-1] > mine.last else None
     out.append(
         Number(name="rho_difference", value=None, reason="an arm was not displaced")
         if rho is None
-        else _number("rho_difference", rho, null=0.0)
+        else number_of("rho_difference", rho, null=0.0)
     )
     if arm.eventful is None or other.eventful is None:
         return [*out, *(Number(name=n, value=None, reason="fewer than 4 items: no events") for n in names[2:])]
     try:
         rmst = rmst_difference(arm.eventful, other.eventful, sample, floor=floor)
-        out.append(_number("rmst_difference", rmst, null=0.0, unit="turns"))
+        out.append(number_of("rmst_difference", rmst, null=0.0, unit="turns"))
         ratio = time_ratio(arm.eventful, other.eventful, sample, floor=floor, adjust=matched is False)
         out.append(
             Number(name="time_ratio", value=None, reason=ratio.reason)
             if ratio.estimate is None
-            else _number("time_ratio", ratio.estimate, null=1.0)
+            else number_of("time_ratio", ratio.estimate, null=1.0)
         )
     except (GaugeError, ValueError) as error:
         out.append(Number(name="time_ratio", value=None, reason=str(error).splitlines()[0]))
@@ -167,10 +185,11 @@ def _rho(cells: Cells, found: Estimate | None) -> Number:
         return Number(name="rho", value=None, reason=back.reason, n=back.n)
     if found is None:
         return Number(name="rho", value=back.rho, null=0.0, n=back.n, reason=FEW)
-    return _number("rho", found, null=0.0)
+    return number_of("rho", found, null=0.0)
 
 
-def _number(name: str, e: Estimate | Difference, **more: Any) -> Number:
+def number_of(name: str, e: Estimate | Difference, **more: Any) -> Number:
+    """An estimate as a number of a result."""
     return Number(
         name=name, value=e.value, low=_finite(e.low), high=_finite(e.high), n=e.n, unscored=e.unscored, reason=e.note,
         **more,

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from multitudes.core.errors import MixedEngines, StoreError
 from multitudes.measure.retention.cells import Cells, make_cells, mirrored_floor
 from multitudes.measure.retention.coherence import censor, first_failure, share_failed
+from multitudes.measure.retention.forced_choice import option_scores
 from multitudes.simulate.press import Pressed
 from multitudes.study.pressure.calibrate import Calibration, calibrate
-from multitudes.study.pressure.levels import coherent, levels
+from multitudes.study.pressure.levels import Priors, coherent, levels
 from multitudes.study.pressure.plan import PERSONLESS, TRAINED
 from multitudes.study.pressure.spec import PressureSpec
 from multitudes.study.pressure.store import JUDGED, PressureStore
@@ -67,7 +68,7 @@ class PressureRun:
     meta: Mapping[str, Any]
     talks: tuple[Pressed, ...]
     evidence: Mapping[str, Any]
-    _read: dict[tuple[str, str, str], FloatArray] = field(default_factory=dict, repr=False)
+    _read: dict[tuple[str, str, str, bool], FloatArray] = field(default_factory=dict, repr=False)
     _speech: dict[str, list[bool]] = field(default_factory=dict, repr=False)
 
     @cached_property
@@ -99,12 +100,27 @@ class PressureRun:
             for persona in people if self.spec.crossed else [people[i % len(people)]]:
                 yield prompt, persona
 
-    def read(self, talk: Pressed, persona: str, disposition: str) -> tuple[FloatArray, list[bool]]:
+    @cached_property
+    def priors(self) -> Priors | None:
+        """Scores of answers without a history; None where the run was ended before they were asked."""
+        rows = self.meta.get("priors")
+        if rows is None:
+            return None
+        return {
+            (r["persona"], r["battery"], r["item"]): option_scores([r["own"], r["other"]]) for r in rows
+        }  # fmt: skip
+
+    def read(
+        self, talk: Pressed, persona: str, disposition: str, *, corrected: bool = False
+    ) -> tuple[FloatArray, list[bool]]:
         """(t,) levels of a conversation at its probes, and whether each reply is speech; read once."""
-        key = (talk.id, persona, disposition)
+        key = (talk.id, persona, disposition, corrected)
         ruler, evidence = self.calibration.ruler, self.evidence.get(talk.id, {})
         if key not in self._read:
-            self._read[key] = levels(talk, evidence, persona, disposition, self.spec.probe_at, ruler)
+            self._read[key] = levels(
+                talk, evidence, persona, disposition, self.spec.probe_at, ruler,
+                priors=(self.priors or {}) if corrected else None,
+            )  # fmt: skip
         if talk.id not in self._speech:
             turns = self.spec.turns + self.spec.recovery + 1
             self._speech[talk.id] = coherent(talk, evidence, turns, ruler)
@@ -129,7 +145,7 @@ def open_pressure(folder: str | Path) -> PressureRun:
         if spec is None:
             raise StoreError("the run has not begun", where=str(folder), hint="run it again to go on")
         keys = ("model", "versions", "banks", "batteries", "conditions", "left_out", "axis", "personas", "prompts",
-                "planned", "wall_s", "judge", "spec_hash")  # fmt: skip
+                "planned", "wall_s", "judge", "spec_hash", "priors")  # fmt: skip
         talks = tuple(store.talks())
         engines = {t.engine for t in talks if t.engine}
         if len(engines) > 1:
@@ -143,8 +159,18 @@ def open_pressure(folder: str | Path) -> PressureRun:
         )  # fmt: skip
 
 
-def arm_of(run: PressureRun, condition: str, pressure: str, disposition: str) -> Arm | None:
-    """The arrays of one arm; None where nothing of it was run or scored at the start."""
+def arm_of(
+    run: PressureRun, condition: str, pressure: str, disposition: str, *, corrected: bool = False
+) -> Arm | None:
+    """The arrays of one arm; None where nothing of it was run or scored at the start.
+
+    Args:
+        run: The run.
+        condition: Where the persona comes from.
+        pressure: What presses.
+        disposition: What is measured.
+        corrected: Take the scores without a history off each forced choice, for sensitivity.
+    """
     ruler = run.calibration.ruler
     battery = disposition in ("id", "fact", "trait")
     members = [
@@ -152,13 +178,13 @@ def arm_of(run: PressureRun, condition: str, pressure: str, disposition: str) ->
     ]  # fmt: skip
     if not members:
         return None
-    found = _levels(run, condition, pressure, disposition, members)
+    found = _levels(run, condition, pressure, disposition, members, corrected)
     level = found.level
     if condition in TRAINED:
         level = 1 - level
-        floor = mirrored_floor(_levels(run, "C3", pressure, disposition, members).level)
+        floor = mirrored_floor(_levels(run, "C3", pressure, disposition, members, corrected).level)
     else:
-        floor = _levels(run, "C0", pressure, disposition, members).level
+        floor = _levels(run, "C0", pressure, disposition, members, corrected).level
     told = np.asarray(~np.isnan(level[:, :, 0]).all(axis=1) & ~np.isnan(floor[:, :, 0]).all(axis=1))
     if not told.any():
         return None
@@ -201,8 +227,9 @@ class _Levels(NamedTuple):
 
 
 def _levels(
-    run: PressureRun, condition: str, pressure: str, disposition: str, members: list[tuple[str, str]]
-) -> _Levels:
+    run: PressureRun, condition: str, pressure: str, disposition: str, members: list[tuple[str, str]],
+    corrected: bool,
+) -> _Levels:  # fmt: skip
     spec = run.spec
     probes, turns = spec.probe_at, spec.turns + spec.recovery + 1
     level = np.full((len(members), spec.seeds, len(probes)), math.nan)
@@ -216,7 +243,7 @@ def _levels(
             if talk is None:
                 continue
             held[g, s] = True
-            level[g, s], ok[g, s] = run.read(talk, persona, disposition)
+            level[g, s], ok[g, s] = run.read(talk, persona, disposition, corrected=corrected)
             faults += talk.fault is not None
             engaged += [t.engaged for t in talk.turns]
             z = {t.turn: t.internal.get("z", math.nan) for t in talk.turns}

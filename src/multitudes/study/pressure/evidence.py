@@ -11,6 +11,7 @@ from typing import Any
 
 from multitudes.models.base import ChatModel, Message, ScoreItem
 from multitudes.simulate.press import Pressed
+from multitudes.simulate.probes import Target, ask
 
 Key = tuple[tuple[Message, ...], str]
 
@@ -59,6 +60,17 @@ async def collect(
             }
         out.append((talk.id, record))
     return out
+
+
+async def collect_priors(model: ChatModel, targets: Sequence[Target], *, wordings: int) -> list[dict[str, Any]]:
+    """Log-likelihoods of all answers where nothing was said before the question, as JSON of ``ItemScore``.
+
+    They depend on the model, the item and its wordings alone: they are asked once per run and serve all conditions.
+    """
+    if not model.info.score or not any(t.items for t in targets):
+        return []
+    asked = await ask(model, [Message("system", "")], targets, turn=0, wordings=wordings)
+    return [s.model_dump(mode="json") for s in asked.scores]
 
 
 def _keys(talk: Pressed, prompts: Mapping[str, str], full_history: bool, behaviour: bool) -> Iterator[Key]:

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from multitudes.measure.retention.behaviour import Behaviour
 from multitudes.measure.retention.coherence import Gate, why_incoherent
-from multitudes.measure.retention.forced_choice import item_levels, option_scores
+from multitudes.measure.retention.forced_choice import item_levels, option_scores, prior_corrected
 from multitudes.measure.retention.style import Style
 from multitudes.simulate.press import Pressed
 from multitudes.simulate.probes import BATTERIES
 
 FloatArray = NDArray[np.float64]
+Priors = Mapping[tuple[str, str, str], FloatArray]  # (persona, battery, item) -> scores of both answers, no history
 _WORD = re.compile(r"\w+|[^\w\s]")
 
 
@@ -94,9 +95,20 @@ def coherent(talk: Pressed, evidence: Mapping[str, Any], turns: int, ruler: Rule
 
 
 def levels(
-    talk: Pressed, evidence: Mapping[str, Any], persona: str, disposition: str, probes: Sequence[int], ruler: Ruler
-) -> FloatArray:
-    """(t,) D at each probe, before any censoring."""
+    talk: Pressed, evidence: Mapping[str, Any], persona: str, disposition: str, probes: Sequence[int], ruler: Ruler,
+    *, priors: Priors | None = None,
+) -> FloatArray:  # fmt: skip
+    """(t,) D at each probe, before any censoring.
+
+    Args:
+        talk: One conversation.
+        evidence: What the plain model and a judge say about it.
+        persona: Whose level.
+        disposition: Which.
+        probes: Turns.
+        ruler: What calibration decided.
+        priors: Scores without a history, which are taken off a forced choice; None leaves the scores as they are.
+    """
     if disposition not in BATTERIES:
         return np.array([level(talk, evidence, persona, disposition, t, ruler) for t in probes])
     kept = frozenset(ruler.items.get((persona, disposition), ()))
@@ -104,7 +116,11 @@ def levels(
     out = np.full(len(probes), math.nan)
     if not found:
         return out
-    values = item_levels(option_scores([[s.own, s.other] for s in found]))
+    scores = option_scores([[s.own, s.other] for s in found])
+    if priors is not None:
+        unknown = np.full(2, math.nan)
+        scores = prior_corrected(scores, [priors.get((persona, disposition, s.item), unknown) for s in found])
+    values = item_levels(scores)
     turns = np.array([s.turn for s in found])
     for i, t in enumerate(probes):
         if (here := turns == t).any():

@@ -24,9 +24,9 @@ from multitudes.simulate.pressure import version
 from multitudes.simulate.probes import batteries_hash
 from multitudes.simulate.scripts import Lengths
 from multitudes.study.pressure.calibrate import Calibration, calibrate, rungs_of
-from multitudes.study.pressure.evidence import collect
+from multitudes.study.pressure.evidence import collect, collect_priors
 from multitudes.study.pressure.judge import judge_hash, judged
-from multitudes.study.pressure.plan import Cast, Sources, make_cast, pressed_talks, start_talks
+from multitudes.study.pressure.plan import Cast, Sources, make_cast, pressed_talks, start_talks, targets
 from multitudes.study.pressure.spec import NEED_AXIS, PressureSpec
 from multitudes.study.pressure.store import JUDGED, PressureStore
 from multitudes.study.run import describe, versions
@@ -167,6 +167,9 @@ class _Running:
         ran = tuple(c for c in self.conditions if c not in weak)
         talks = pressed_talks(self.spec, self.cast, ran, calibration.rungs, sources, lengths_of(self.model))
         self.store.put_meta(planned=len(talks), rungs=dict(calibration.rungs))
+        if self.store.get_meta("priors") is None:
+            everybody = targets(self.spec, self.cast, tuple(self.cast.personas))
+            self.store.put_meta(priors=await collect_priors(self.model, everybody, wordings=self.spec.wordings))
         await self._hold(talks, "pressure")
         await self._plain_word("")
         if self.spec.judge is not None:
