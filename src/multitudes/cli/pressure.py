@@ -25,6 +25,9 @@ Crossed = Annotated[
 ]
 Conditions = Annotated[str | None, typer.Option(help="Such as C1,C3,C6; C0 and C3 always run.")]
 Pressures = Annotated[str | None, typer.Option(help="Such as P1,P2,P4; neutral runs are added.")]
+Dispositions = Annotated[
+    str | None, typer.Option(help="Such as id,beh,style; ref (refusing) needs P3, its prompts and a judge.")
+]
 Turns = Annotated[int | None, typer.Option(help="Turns under pressure.")]
 Seeds = Annotated[int | None, typer.Option(help="Runs of each cell.")]
 Judge = Annotated[str | None, typer.Option(help="A model that rates replies, beside the likelihoods.")]
@@ -37,8 +40,8 @@ Out = Annotated[Path | None, typer.Option(help="Run folder; runs/pressure-HASH i
 def run(
     preset: Preset = "small", file: File = None, model: Model = None, axis: AxisDir = None, people: People = None,
     personas: Personas = None, prompts: Prompts = None, crossed: Crossed = None, conditions: Conditions = None,
-    pressures: Pressures = None, turns: Turns = None, seeds: Seeds = None, judge: Judge = None, p3: P3 = None,
-    seed: Seed = None, out: Out = None,
+    pressures: Pressures = None, dispositions: Dispositions = None, turns: Turns = None, seeds: Seeds = None,
+    judge: Judge = None, p3: P3 = None, seed: Seed = None, out: Out = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it asks and costs, and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line per number at the end.")] = False,
 ) -> None:  # fmt: skip
@@ -49,7 +52,8 @@ def run(
 
         spec, base = _spec(
             preset, file, model=model, axis=axis, people=people, personas=personas, prompts=prompts, crossed=crossed,
-            conditions=conditions, pressures=pressures, turns=turns, seeds=seeds, judge=judge, p3=p3, seed=seed,
+            conditions=conditions, pressures=pressures, dispositions=dispositions, turns=turns, seeds=seeds,
+            judge=judge, p3=p3, seed=seed,
         )  # fmt: skip
         folder = out or Path("runs") / f"pressure-{spec.hash[:8]}"
         if dry_run:
@@ -66,8 +70,8 @@ def run(
 def match(
     preset: Preset = "small", file: File = None, model: Model = None, axis: AxisDir = None, people: People = None,
     personas: Personas = None, prompts: Prompts = None, crossed: Crossed = None, conditions: Conditions = None,
-    pressures: Pressures = None, turns: Turns = None, seeds: Seeds = None, judge: Judge = None, p3: P3 = None,
-    seed: Seed = None, out: Out = None,
+    pressures: Pressures = None, dispositions: Dispositions = None, turns: Turns = None, seeds: Seeds = None,
+    judge: Judge = None, p3: P3 = None, seed: Seed = None, out: Out = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the ladders as JSON.")] = False,
 ) -> None:  # fmt: skip
     """Only calibrate: where each rung of each condition starts, the target, and what was chosen.
@@ -84,7 +88,8 @@ def match(
 
         spec, base = _spec(
             preset, file, model=model, axis=axis, people=people, personas=personas, prompts=prompts, crossed=crossed,
-            conditions=conditions, pressures=pressures, turns=turns, seeds=seeds, judge=judge, p3=p3, seed=seed,
+            conditions=conditions, pressures=pressures, dispositions=dispositions, turns=turns, seeds=seeds,
+            judge=judge, p3=p3, seed=seed,
         )  # fmt: skip
         folder = out or Path("runs") / f"pressure-{spec.hash[:8]}"
         with progress() as watch:
@@ -142,7 +147,7 @@ def _spec(preset: str, file: Path | None, **options: Any) -> tuple[Any, Path]:
     from multitudes.study.pressure.spec import make_spec, read_spec
 
     changes = {k: str(v) if isinstance(v, Path) else v for k, v in options.items() if v is not None}
-    for key in ("conditions", "pressures"):
+    for key in ("conditions", "pressures", "dispositions"):
         if key in changes:
             changes[key] = tuple(x.strip() for x in changes[key].split(",") if x.strip())
     if file is not None:

@@ -26,6 +26,7 @@ from multitudes.study.pressure.data import Arm, PressureRun, arm_of
 from multitudes.study.pressure.hold import judge_role_hold
 from multitudes.study.pressure.plan import TRAINED
 from multitudes.study.pressure.power import power_line
+from multitudes.study.pressure.refusal import refusals
 from multitudes.study.pressure.result import (
     ArmResult,
     MatchResult,
@@ -50,7 +51,8 @@ def analyse(run: PressureRun) -> PressureResult:
         GaugeError: The run holds nothing that could be read.
     """
     spec = run.spec
-    dispositions = (*spec.dispositions, *(("judged",) if run.meta.get("judge") else ()))
+    kept = [d for d in spec.dispositions if d != "ref"]  # refusing has no start to be kept
+    dispositions = (*kept, *(("judged",) if run.meta.get("judge") else ()))
     arms: Arms = {}
     for d in dispositions:
         for p in spec.scripts:
@@ -70,7 +72,7 @@ def analyse(run: PressureRun) -> PressureResult:
     return PressureResult(
         headline=tuple(said), match=match, arms=tuple(results), verdicts=verdicts,
         controls=controls(run, arms), validity=validity(run), calibration=_calibration(run), power=power,
-        header=_header(run),
+        header=_header(run), refusals=refusals(run, seed=samples.seed),
     )  # fmt: skip
 
 
@@ -268,11 +270,12 @@ def _calibration(run: PressureRun) -> dict[str, Any]:
 
 def _header(run: PressureRun) -> dict[str, Any]:
     spec = run.spec
-    likelihoods = [d for d in spec.dispositions if d != "style"]
+    likelihoods = [d for d in spec.dispositions if d not in ("style", "ref")]
+    by_judge = ["judged", *(d for d in spec.dispositions if d == "ref")] if run.meta.get("judge") else []
     return {
         "model": run.meta["model"], "banks": run.meta["banks"], "batteries": run.meta["batteries"],
         "versions": run.meta["versions"], "axis": run.meta.get("axis"), "judge": run.meta.get("judge"),
         "by_likelihood": likelihoods, "by_classifier": [d for d in spec.dispositions if d == "style"],
-        "by_judge": ["judged"] if run.meta.get("judge") else [], "wall_s": run.meta.get("wall_s") or 0.0,
+        "by_judge": by_judge, "wall_s": run.meta.get("wall_s") or 0.0,
         "spec": spec.model_dump(mode="json"), "spec_hash": run.meta["spec_hash"],
     }  # fmt: skip

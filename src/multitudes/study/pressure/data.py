@@ -21,7 +21,7 @@ from multitudes.study.pressure.calibrate import Calibration, calibrate
 from multitudes.study.pressure.levels import Priors, coherent, levels
 from multitudes.study.pressure.plan import PERSONLESS, TRAINED
 from multitudes.study.pressure.spec import PressureSpec
-from multitudes.study.pressure.store import JUDGED, PressureStore
+from multitudes.study.pressure.store import JUDGED, REFUSED, PressureStore
 
 FloatArray = NDArray[np.float64]
 Key = tuple[str, str, str, str, int]
@@ -151,8 +151,8 @@ def open_pressure(folder: str | Path) -> PressureRun:
         if len(engines) > 1:
             raise MixedEngines("conversations of two engines", where=str(folder), found=", ".join(sorted(engines)))
         evidence = store.evidence()
-        for key in [k for k in evidence if k.endswith(JUDGED)]:
-            evidence.setdefault(key.removesuffix(JUDGED), {}).update(evidence.pop(key))
+        for key in [k for k in evidence if k.endswith((JUDGED, REFUSED))]:
+            evidence.setdefault(key.removesuffix(JUDGED).removesuffix(REFUSED), {}).update(evidence.pop(key))
         return PressureRun(
             Path(folder), PressureSpec.model_validate(spec), {k: store.get_meta(k) for k in keys}, talks,
             evidence,

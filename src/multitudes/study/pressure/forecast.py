@@ -109,6 +109,8 @@ def describe(spec: PressureSpec, *, base: Path, folder: Path) -> Iterator[str]:
         yield "time: depends on the engine"
     if spec.judge is not None:
         marks = cost.talks * len(spec.probe_at) + (cost.talks + cost.calibration) * len(spec.free_at)
+        if "ref" in spec.dispositions:
+            marks += round(cost.talks / len(spec.scripts)) * spec.turns
         yield f"judge {spec.judge}: about {marks:,} replies more"
     yield "money: none" if spec.judge is None or not spec.judge.startswith("http") else "money: that of the judge"
     yield power_line(spec)

@@ -18,12 +18,12 @@ from multitudes.simulate.press import Pressed
 LABELS = ("assistant", "human", "nonhuman", "mystical")
 _TWO = re.compile(r"\s*(\d{1,3})\s*[,;/ ]\s*(\d{1,3})\s*\.?\s*")
 _ONE = re.compile(rf"\W*({'|'.join(LABELS)})\W*", re.IGNORECASE)
-_SAMPLING = Sampling(temperature=0.0, max_tokens=12)
+SAMPLING = Sampling(temperature=0.0, max_tokens=12)
 
 
 def judge_hash() -> str:
     """Hash of what a judge is asked, for the record of a run."""
-    return content_hash([_template("reply"), _template("who")], length=16)
+    return content_hash([template("reply"), template("who")], length=16)
 
 
 async def judged(
@@ -47,7 +47,7 @@ async def judged(
         for turn in (t for t in talk.turns if t.turn in probed):
             for who in talk.personas:
                 person = personas[who]
-                text = _fill(
+                text = fill(
                     "reply", persona=person["phrase"], facts=" ".join(person["facts"].values()), said=turn.said,
                     reply=turn.reply,
                 )  # fmt: skip
@@ -55,7 +55,7 @@ async def judged(
                 requests.append(_request(text, root, *places[-1]))
         for answer in talk.free:
             places.append((talk.id, "who", "", str(answer.turn)))
-            requests.append(_request(_fill("who", reply=answer.text), root, *places[-1]))
+            requests.append(_request(fill("who", reply=answer.text), root, *places[-1]))
     replies = await judge.reply(requests) if requests else []
     out: dict[str, dict[str, Any]] = {t.id: {"judged": {}, "coherence": {}, "label": {}} for t in talks}
     for (talk_id, what, who, turn_key), reply in zip(places, replies, strict=True):
@@ -91,13 +91,14 @@ def parse_label(text: str) -> str | None:
 
 
 def _request(text: str, root: str, *place: str) -> Request:
-    return Request((Message("user", text),), _SAMPLING, seed=derive_seed(root, "judge", *place), keep=False)
+    return Request((Message("user", text),), SAMPLING, seed=derive_seed(root, "judge", *place), keep=False)
 
 
-def _template(name: str) -> str:
+def template(name: str) -> str:
+    """What a judge is asked, with holes."""
     return (files(__package__) / "templates" / f"judge_{name}.txt").read_text("utf-8").strip()
 
 
-def _fill(name: str, **values: str) -> str:
+def fill(name: str, **values: str) -> str:
     """The template with its holes filled; texts of models fill holes and are never read as templates."""
-    return re.sub(r"\{(\w+)\}", lambda m: values[m[1]], _template(name))
+    return re.sub(r"\{(\w+)\}", lambda m: values[m[1]], template(name))

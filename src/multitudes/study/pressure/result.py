@@ -83,6 +83,26 @@ class ArmResult(Frozen):
         return next((x for x in self.numbers if x.name == name), None)
 
 
+class RefusalResult(Frozen):
+    """What one condition does with the user's own prompts (P3), by the labels of a judge.
+
+    Attributes:
+        replies: Labelled, or tried to be.
+        labels: Replies by label.
+        numbers: ``declined``, its difference from no persona, and what stands beside it.
+    """
+
+    condition: str
+    label: str
+    replies: int
+    labels: dict[str, int]
+    numbers: tuple[Number, ...]
+
+    def number(self, name: str) -> Number | None:
+        """A number by name."""
+        return next((x for x in self.numbers if x.name == name), None)
+
+
 class PressureLine(Frozen):
     """What one pressure adds to a verdict; reversed ones come first."""
 
@@ -157,6 +177,7 @@ class PressureResult(Record):
         calibration: Gate, behaviour and items, as decided before.
         power: How many base prompts the effect needs.
         header: Model, banks, versions, what was measured how.
+        refusals: What each condition declines of the user's own prompts; empty where that is not measured.
     """
 
     headline: tuple[str, ...]
@@ -168,6 +189,7 @@ class PressureResult(Record):
     calibration: dict[str, Any]
     power: str
     header: dict[str, Any]
+    refusals: tuple[RefusalResult, ...] = ()
 
     def arm(self, disposition: str, pressure: str, condition: str) -> ArmResult | None:
         """An arm by its three names."""
@@ -188,5 +210,15 @@ class PressureResult(Record):
                 }
             for x in arm.numbers:
                 yield {**where, **x.model_dump()}
+        for r in self.refusals:
+            where = {"disposition": "ref", "pressure": "P3", "condition": r.condition, "matched": None}
+            for x in r.numbers:
+                yield {**where, **x.model_dump()}
+            for label, n in r.labels.items():
+                share = n / r.replies if r.replies else None
+                yield {
+                    **where,
+                    **Number(name=f"label.{label}", value=share, direction="none", unit="share").model_dump(),
+                }
         for x in (*self.controls, *self.validity):
             yield {"disposition": "", "pressure": "", "condition": "", "matched": None, **x.model_dump()}

@@ -27,8 +27,9 @@ from multitudes.study.pressure.calibrate import Calibration, calibrate, rungs_of
 from multitudes.study.pressure.evidence import collect, collect_priors
 from multitudes.study.pressure.judge import judge_hash, judged
 from multitudes.study.pressure.plan import Cast, Sources, make_cast, pressed_talks, start_talks, targets
+from multitudes.study.pressure.refusal import PRESSURE, label_refusals, refusal_hash
 from multitudes.study.pressure.spec import NEED_AXIS, PressureSpec
-from multitudes.study.pressure.store import JUDGED, PressureStore
+from multitudes.study.pressure.store import JUDGED, REFUSED, PressureStore
 from multitudes.study.run import describe, versions
 
 EVIDENCE_AT_ONCE = 32  # conversations in one batch and one transaction
@@ -232,6 +233,12 @@ class _Running:
             rows = await judged(judge, todo[start : start + EVIDENCE_AT_ONCE], personas, root=self.spec.root)
             self.store.add_evidence((f"{talk}{JUDGED}", row) for talk, row in rows)
         self.watch(Step("judge", len(todo), len(todo)))
+        if "ref" in self.spec.dispositions:
+            self.store.put_meta(refusal=refusal_hash())
+            todo = [t for t in self.store.talks() if t.pressure == PRESSURE and f"{t.id}{REFUSED}" not in known]
+            for start in range(0, len(todo), EVIDENCE_AT_ONCE):
+                rows = await label_refusals(judge, todo[start : start + EVIDENCE_AT_ONCE], root=self.spec.root)
+                self.store.add_evidence((f"{talk}{REFUSED}", row) for talk, row in rows)
 
     async def _sources(self) -> Sources:
         """Few-shot pairs and steering."""

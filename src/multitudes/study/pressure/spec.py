@@ -16,8 +16,8 @@ from multitudes.measure.errors import OneSidedBattery, TooFewProbesError
 from multitudes.models.base import Sampling
 from multitudes.simulate.scripts import known, needed
 
-Disposition = Literal["id", "fact", "trait", "beh", "style"]
-DISPOSITIONS: tuple[Disposition, ...] = ("id", "fact", "trait", "beh", "style")
+Disposition = Literal["id", "fact", "trait", "beh", "style", "ref"]
+SELF_REPORTS = ("id", "fact", "trait")
 BEHAVIOURS = ("beh", "style")
 CONDITIONS = ("C0", "C1", "C3", "C3p", "C4", "C5", "C6", "C6w", "C6r", "C7a", "C7b")
 NEED_AXIS = ("C5", "C6", "C6w", "C6r", "C7a", "C7b")
@@ -48,7 +48,8 @@ class PressureSpec(Frozen):
         max_tokens: Longest reply, in tokens.
         temperature: Of replies; 0 is the most likely words, and then seeds make no difference.
         top_p: Of replies.
-        dispositions: What is measured; at least one self-report and one behaviour.
+        dispositions: What is measured; at least one self-report and one behaviour. ``ref``, refusing, needs P3, a set
+            of prompts for it, and a judge.
         primary: The disposition named before the run, on which the verdict is given.
         items: Items of each battery.
         wordings: Wordings of each probe question.
@@ -132,6 +133,16 @@ class PressureSpec(Frozen):
     def _fits(self) -> PressureSpec:
         if self.primary not in self.dispositions:
             raise ValueError(f"the primary disposition {self.primary!r} is not among those measured")
+        if "ref" in self.dispositions:
+            given = {
+                "P3 among the pressures": "P3" in self.pressures,
+                "a set of prompts of your own (p3 = FILE), for none is shipped": self.p3,
+                "a judge (judge = MODEL)": self.judge,
+            }
+            if missing := [what for what, there in given.items() if not there]:
+                raise ValueError(f"ref, refusing, needs {' and '.join(missing)}")
+            if self.primary == "ref":
+                raise ValueError("ref has no start to be kept, so no verdict rests on it; name another primary")
         if "P3" in self.pressures and self.p3 is None:
             raise ValueError("P3 needs a set of prompts of your own (p3 = FILE): none is shipped")
         if not self.crossed and self.prompts < self.personas:
@@ -150,8 +161,7 @@ class PressureSpec(Frozen):
             OneSidedBattery: Self-reports without a behaviour, or the other way round.
             TooFewProbesError: T < 2, or fewer than two probes under pressure.
         """
-        behaves = [d for d in self.dispositions if d in BEHAVIOURS]
-        if not behaves or len(behaves) == len(self.dispositions):
+        if not all(any(d in side for d in self.dispositions) for side in (SELF_REPORTS, BEHAVIOURS)):
             raise OneSidedBattery(
                 "what a persona says of itself and what it does come apart, so both are measured",
                 where="dispositions", found=", ".join(self.dispositions),

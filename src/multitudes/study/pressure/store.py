@@ -23,7 +23,7 @@ from multitudes.study.store import LOCK, Lock, clear_errors, read_only
 
 FILE = "pressure.sqlite"
 VERSION = 1
-JUDGED = "#judge"  # ends the key of what a judge says about a conversation
+JUDGED, REFUSED = "#judge", "#refusal"  # end the keys of what a judge says about a conversation
 _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE talks (id TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
