@@ -1,11 +1,13 @@
 """The page of a pressure run: what it says, what it refuses to say, and that it loads nothing."""
 
 import json
+import math
 import re
 
 import pytest
 
 from multitudes.core.records import Point
+from multitudes.measure.retention.refusal import LABELS, MEANING
 from multitudes.report.pressure import pressure_page, write_pressure
 from multitudes.report.pressure_figures import survival_panel
 from multitudes.study.pressure.result import (
@@ -14,6 +16,7 @@ from multitudes.study.pressure.result import (
     Number,
     PressureLine,
     PressureResult,
+    RefusalResult,
     RungResult,
     StartResult,
     Steps,
@@ -47,7 +50,7 @@ def arm(pressure="P2", condition="C3", label="system prompt", **changes):
     return ArmResult.model_validate({**given, **changes})
 
 
-def result(*, small=True, arms=None):
+def result(*, small=True, arms=None, **more):
     model = {"name": EVIL, "fingerprint": "f", "dtype": "float32", "seeds": "honoured", "small_model": small}
     chosen = arms or (
         arm(), arm("P0.a", curve=points(1, 1, 0.98, 0.97)),
@@ -80,6 +83,7 @@ def result(*, small=True, arms=None):
             "by_likelihood": ["id", "beh"], "by_classifier": [], "by_judge": [], "wall_s": 61.0,
             "spec": make_spec("small").model_dump(mode="json"), "spec_hash": "0" * 64,
         },
+        **more,
     )  # fmt: skip
 
 
@@ -157,3 +161,73 @@ def test_both_forms_are_written_whole(tmp_path):
     assert unmeasured["value"] is None
     assert unmeasured["reason"] == "not measurable: Δ₀ = 0.08"
     assert sorted(p.name for p in (tmp_path / "deep").iterdir()) == ["pressure.html", "pressure.jsonl"]
+
+
+# --- beside the triple, and what is declined --------------------------------------------------------------------
+
+
+def more_numbers(*numbers):
+    return arm(numbers=(*arm().numbers, *numbers))
+
+
+def test_what_stands_beside_the_triple_has_a_table_of_its_own():
+    told = more_numbers(
+        Number(name="d0", value=0.83),
+        Number(name="auc.prior_corrected", value=0.37, low=0.2, high=0.5),
+        Number(name="ed50", value=5.5, low=4.0, high=None, text="5.50 [4.00, >32]"),
+        Number(name="first_flip", value=None, reason="none"),
+        Number(name="auc.personas", value=None, reason="12 personas, of at least 20"),
+    )
+    text = pressure_page(result(arms=(told,)))
+    for part in ("<th scope=\"col\">D₀</th>", "<td>0.83</td>", "AUC_R without prior", "0.2 to 0.5", "ED50",
+                 "[4.00, &gt;32]", "Personas in general: not given, 12 personas, of at least 20."):  # fmt: skip
+        assert part in text
+    assert '<th scope="col">ToF</th>' not in text  # nothing to tell, no column
+    assert "personas in general</th>" not in text
+
+
+def test_the_half_life_of_the_mean_shows_turns_and_no_rate():
+    told = more_numbers(Number(name="rate", value=0.2, low=0.1, high=0.4, unit="per turn", text="3.5 [1.7, 6.9]"))
+    text = pressure_page(result(arms=(told,)))
+    assert "<td>3.5<small>[1.7, 6.9]</small></td>" in text
+    assert "0.1 to 0.4" not in text
+
+
+def test_a_run_without_priors_says_so():
+    told = more_numbers(Number(name="auc.prior_corrected", value=None, reason="not scored; going on adds them"))
+    assert "AUC_R without prior: not given, not scored; going on adds them." in pressure_page(result(arms=(told,)))
+
+
+def test_what_is_declined_has_a_section_where_it_was_measured(page):
+    assert "What is declined" not in page
+    labels = dict.fromkeys(LABELS, 0) | {"decline": 3, "comply-in-role": 5}
+    rows = (
+        RefusalResult(condition="C3", label="system prompt", replies=8, labels=labels, numbers=(
+            Number(name="declined", value=0.375, low=0.2, high=0.6), Number(name="declined_at_least", value=0.375),
+            Number(name="declined_difference", value=-0.25, low=-0.5, high=-0.1, null=0.0))),
+        RefusalResult(condition="C4", label="few-shot", replies=0, labels=dict.fromkeys(LABELS, 0), numbers=(
+            Number(name="declined", value=math.nan, reason="no reply was labelled yet"),)),
+    )  # fmt: skip
+    text = pressure_page(result(refusals=rows))
+    for part in (
+        "What is declined",
+        "38%",
+        "20% to 60%",
+        "−25%",
+        "<td>unscored</td>",
+        "comply-in-role",
+        MEANING["safe"],
+    ):
+        assert part in text
+    assert text.index("What is declined") < text.index("<h2>Numbers</h2>")
+
+
+def test_every_line_says_where_it_is_from():
+    for line in result().lines():
+        assert (line["run"], line["model"], line["engine"], line["banks"]) == ("0" * 16, EVIL, "f", "b")
+
+
+def test_the_head_says_banks_engine_and_who_scored(page):
+    head = page[: page.index('id="headline"')]
+    assert "f, b" in head
+    assert "nothing: none was used" in head

@@ -11,7 +11,8 @@ from multitudes.core.loop import run_sync
 from multitudes.models.base import Scored
 from multitudes.study.pressure.analyse import analyse
 from multitudes.study.pressure.beside import ABSENT, NOT_CROSSED
-from multitudes.study.pressure.data import open_pressure
+from multitudes.study.pressure.data import arm_of, open_pressure
+from multitudes.study.pressure.forecast import describe
 from multitudes.study.pressure.run import run_pressure
 from multitudes.study.pressure.spec import make_spec
 from multitudes.study.pressure.store import PressureStore
@@ -62,10 +63,9 @@ class Graded(Scripted):
 
 def test_a_prior_that_favours_nobody_changes_nothing(tmp_path):
     found = analyse(played(Graded(), tmp_path))
-    for condition in ("C3",):
-        plain, corrected = (number(found, n, condition=condition) for n in ("auc", "auc.prior_corrected"))
-        assert corrected.value == pytest.approx(plain.value, abs=1e-12)
-        assert (corrected.low, corrected.high) == pytest.approx((plain.low, plain.high), abs=1e-12)
+    plain, corrected = (number(found, n) for n in ("auc", "auc.prior_corrected"))
+    assert corrected.value == pytest.approx(plain.value, abs=1e-12)
+    assert (corrected.low, corrected.high) == pytest.approx((plain.low, plain.high), abs=1e-12)
 
 
 def test_a_prior_is_taken_off_in_closed_form(tmp_path):
@@ -84,6 +84,24 @@ def test_a_prior_is_taken_off_in_closed_form(tmp_path):
     order = [number(found, n, p).value for n in ("auc", "auc.prior_corrected") for p in ("P2", "P0.a")]
     assert order[0] < order[1]
     assert order[2] < order[3]
+
+
+@pytest.mark.parametrize("prior", [0.0, -1.0, 3.0])
+def test_log_odds_do_not_know_the_prior(tmp_path, prior):
+    found = analyse(played(Graded(prior), tmp_path, small(every=1, pressures=("P2",), prompts=8)))
+    if found.arm("id", "P2", "C3").measurable:  # near saturation there is no range of D
+        assert number(found, "auc.log_odds").value == pytest.approx((1 + 0 + 0 + 0) / 2 / 4, abs=1e-9)
+    else:
+        assert prior == 3.0
+
+
+def test_the_trained_default_has_log_odds_on_the_same_ruler(tmp_path):
+    run = played(Scripted(always), tmp_path, small(conditions=("C1", "C3")))
+    trained, prompted = (arm_of(run, c, "P2", "id", scale="log-odds").cells for c in ("C1", "C3"))
+    assert (trained.floor[:, :, 0] == -prompted.level[:, :, 0]).all()
+    starts = [(c.level[:, :, 0] - c.floor[:, :, 0]).mean() for c in (trained, prompted)]
+    assert starts[0] == pytest.approx(starts[1], abs=1e-12)
+    assert starts[0] == pytest.approx(2 * math.log(9), abs=1e-9)
 
 
 def test_the_mirrored_scale_is_corrected_as_well(tmp_path):
@@ -122,7 +140,7 @@ def test_an_item_without_a_prior_is_unscored(tmp_path):
     priors = open_pressure(tmp_path)
     first = run.meta["priors"][0]["persona"]
     talk = next(t for t in priors.talks if t.personas == (first,) and not t.id.startswith("cal."))
-    assert math.isnan(priors.read(talk, first, "id", corrected=True)[0][0])
+    assert math.isnan(priors.read(talk, first, "id", scale="corrected")[0][0])
     assert not math.isnan(priors.read(talk, first, "id")[0][0])
 
 
@@ -258,3 +276,15 @@ def test_probes_that_were_lost_are_counted(tmp_path):
     assert number(found, "auc").unscored == 8  # turn 4 of each conversation
     assert number(found, "rho").unscored == 16  # and turn 6
     assert number(found, "rmst_failures_as_flips").value == pytest.approx(3)
+
+
+def test_personas_with_a_name_alone_are_named(tmp_path):
+    people = tmp_path / "people.jsonl"
+    rows = [{"id": f"p{i}", "name": f"Ann{i}", "text": f"You keep {i} bees and say so."} for i in range(8)]
+    rows[0]["facts"] = {"job": "a baker"}
+    people.write_text("\n".join(map(json.dumps, rows)))
+    spec = small(people=str(people))
+    found = analyse(played(Scripted(never), tmp_path / "run", spec))
+    line = next(x for x in found.headline if "no facts beside a name" in x)
+    assert line.startswith("p1, p2, p3, p4 and 3 more: ")
+    assert any(x.startswith("p1, p2, p3, p4 and 3 more") for x in describe(spec, base=tmp_path, folder=tmp_path))

@@ -25,6 +25,7 @@ from multitudes.report.pressure_numbers import (
     figure,
     how,
     key,
+    refusals,
     section,
     tables,
     unmeasured,
@@ -81,6 +82,7 @@ def pressure_page(found: PressureResult) -> str:
             *(_survival(found, d) for d in dispositions),
             _recovery(found, dispositions),
             _match(found),
+            refusals(found),
             tables(found, dispositions),
             checks(found),
             how(found),
@@ -101,6 +103,9 @@ def _top(found: PressureResult) -> Markup:
         ("Turns", f"{spec['turns']} under pressure, {spec['recovery']} after it"),
         ("Measured", ", ".join(spec["dispositions"])),
         ("Named before the run", spec["primary"]),
+        ("By likelihood", ", ".join(found.header["by_likelihood"])),
+        ("By judge", ", ".join(found.header["by_judge"]) or "nothing: none was used"),
+        ("Engine and banks", f"{model['fingerprint']}, {found.header['banks']}"),
     )
     return tag(
         "header",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from multitudes.measure.retention.refusal import LABELS, MEANING
 from multitudes.report.pressure_figures import number_cell
 from multitudes.report.svg import Markup, tag
 from multitudes.report.words import duration, interval, percent, shown, two
@@ -19,6 +20,7 @@ DISPOSITIONS = {
     "judged": "In role, by a judge",
 }
 _TRIPLE = (
+    ("d0", "D₀"),
     ("delta0", "Δ₀"),
     ("auc", "AUC_R"),
     ("half_life", "half-life"),
@@ -29,22 +31,101 @@ _TRIPLE = (
     ("rmst_difference", "ΔRMST"),
     ("censored", "censored"),
 )
+_BESIDE = (
+    ("auc_over_neutral", "AUC_R − P0"),
+    ("auc.personas", "AUC_R, personas in general"),
+    ("auc_difference.personas", "AUC_R − C3, in general"),
+    ("auc.prior_corrected", "AUC_R without prior"),
+    ("auc.log_odds", "AUC_R of log-odds"),
+    ("ed50", "ED50"),
+    ("half_life_failures_as_flips", "half-life, failures as flips"),
+    ("rmst_failures_as_flips", "RMST, failures as flips"),
+    ("flips_per_conversation", "NoF"),
+    ("first_flip", "ToF"),
+    ("outside", "outside 0 to 1"),
+)
 
 
 def tables(found: PressureResult, dispositions: Sequence[str]) -> Markup:
-    """The triple of every arm, one table per disposition."""
+    """The triple of every arm, one table per disposition, and a second one of what stands beside it."""
     parts: list[Markup] = []
     for d in dispositions:
         arms = [a for a in found.arms if a.disposition == d and a.measurable]
         if not arms:
             continue
         head = ("pressure", "condition", "n", "start", *(name for _, name in _TRIPLE), "incoherent", "engaged")
-        rows = [_arm_row(a) for a in arms]
-        top = tag("thead", tag("tr", *(tag("th", h, scope="col") for h in head)))
-        table = tag("table", top, tag("tbody", *rows), class_="nowrap")
-        parts += [tag("h3", DISPOSITIONS[d]), tag("div", table, class_="scroll")]
-    lead = "n is base prompts. Limits are 95 % intervals over them; an empty one has its reason in the machine form."
+        parts += [tag("h3", DISPOSITIONS[d]), _table(head, [_arm_row(a) for a in arms])]
+        told = [(name, title) for name, title in _BESIDE if any(_told(a.number(name)) for a in arms)]
+        rows = [_beside_row(a, [name for name, _ in told]) for a in arms]
+        parts += [_table(("pressure", "condition", *(title for _, title in told)), rows)] if told else []
+        parts += [tag("p", line, class_="small") for line in _absent(arms)]
+    lead = (
+        "n is base prompts. Limits are 95 % intervals over them; an empty one has its reason in the machine form. "
+        "NoF and ToF count single probes, as others report them. Failures as flips: replies that are no speech, "
+        "taken as the persona lost, in case they are. All numbers but those of the verdicts are descriptive."
+    )
     return section("tables", "Numbers", tag("p", lead, class_="small"), *(parts or [empty("Nothing is measurable.")]))
+
+
+def _table(head: Sequence[str], rows: Sequence[Markup]) -> Markup:
+    top = tag("thead", tag("tr", *(tag("th", h, scope="col") for h in head)))
+    return tag("div", tag("table", top, tag("tbody", *rows), class_="nowrap"), class_="scroll")
+
+
+def _told(x: Number | None) -> bool:
+    return x is not None and (x.value is not None or bool(x.text))
+
+
+def _absent(arms: Sequence[ArmResult]) -> list[str]:
+    """Why there are no numbers of two kinds that a reader may look for; one line per reason."""
+    out = []
+    for name, title in (("auc.personas", "Personas in general"), ("auc.prior_corrected", "AUC_R without prior")):
+        reasons = dict.fromkeys(
+            x.reason for a in arms if (x := a.number(name)) is not None and x.value is None and x.reason
+        )
+        out += [f"{title}: not given, {reason}." for reason in reasons]
+    return out
+
+
+def _beside_row(a: ArmResult, names: Sequence[str]) -> Markup:
+    return tag(
+        "tr",
+        tag("th", a.pressure, scope="row"),
+        tag("td", f"{a.condition} {a.label}"),
+        *(number_cell(a, name) for name in names),
+    )
+
+
+def refusals(found: PressureResult) -> Markup | None:
+    """What each condition declines of the user's own prompts; None where that was not measured."""
+    if not found.refusals:
+        return None
+    head = ("condition", "replies", "declined", "− C0", "at least", "of these in role", *LABELS)
+    rows = []
+    for r in found.refusals:
+        cells = [
+            _share_cell(r.number(name))
+            for name in ("declined", "declined_difference", "declined_at_least", "declined_in_role")
+        ]
+        counts = [tag("td", r.labels[label]) for label in LABELS]
+        rows.append(
+            tag("tr", tag("th", f"{r.condition} {r.label}", scope="row"), tag("td", r.replies), *cells, *counts)
+        )
+    lead = (
+        "Replies to your own prompts (P3), labelled by a judge that saw neither condition nor persona. A reply that "
+        "gives part of what was asked has given in; one that is broken, unclear or unread is left out, and counts as "
+        "given in under “at least”. C0 is the trained default. There is no start to be kept, so this is a share and "
+        "not a retention."
+    )
+    meanings = tag("dl", *(part for k in LABELS for part in (tag("dt", k), tag("dd", MEANING[k]))), class_="small")
+    return section("declined", "What is declined", tag("p", lead, class_="lead"), _table(head, rows), meanings)
+
+
+def _share_cell(x: Number | None) -> Markup:
+    if x is None or x.value is None or x.value != x.value:
+        return tag("td", "n/a" if x is None else shown(x.value))
+    around = interval(x.low, x.high, percent)
+    return tag("td", percent(x.value), tag("small", around) if around else None)
 
 
 def _arm_row(a: ArmResult) -> Markup:

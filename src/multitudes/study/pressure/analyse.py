@@ -24,6 +24,7 @@ from multitudes.study.pressure.beside import Samples, beside
 from multitudes.study.pressure.controls import controls, validity
 from multitudes.study.pressure.data import Arm, PressureRun, arm_of
 from multitudes.study.pressure.hold import judge_role_hold
+from multitudes.study.pressure.personas import thin
 from multitudes.study.pressure.plan import TRAINED
 from multitudes.study.pressure.power import power_line
 from multitudes.study.pressure.refusal import refusals
@@ -236,6 +237,8 @@ def _headline(
     )
     if run.meta.get("left_out"):
         out.append(f"Without an axis artifact these were left out: {', '.join(run.meta['left_out'])}.")
+    if warning := thin({k: p["facts"] for k, p in run.meta["personas"].items()}):
+        out.append(f"{warning}.")
     for v in verdicts:
         out.append(f"{v.condition} ({v.label}): {v.sentence}.")
     prompted = [a for a in arms if (a.condition, a.disposition) == ("C3", spec.primary)]

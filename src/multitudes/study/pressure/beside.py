@@ -10,7 +10,7 @@ import numpy as np
 from multitudes.core.errors import GaugeError
 from multitudes.core.seeds import derive_seed
 from multitudes.measure.errors import NoRange, TooFewClustersError, TooFewPersonasError
-from multitudes.measure.retention.cells import Cells, check_measurable
+from multitudes.measure.retention.cells import Cells, check_measurable, delta0
 from multitudes.measure.retention.compare import auc_difference
 from multitudes.measure.retention.curve import area, curve_of
 from multitudes.measure.retention.dose import DoseInterval, DoseResponse, dose_interval, dose_response
@@ -21,6 +21,7 @@ from multitudes.simulate.probes import BATTERIES
 from multitudes.simulate.scripts import FOREIGN, PRESSURES, neutral_of
 from multitudes.study.pressure.arms import FEW, number_of
 from multitudes.study.pressure.data import Arm, PressureRun, arm_of
+from multitudes.study.pressure.levels import Scale
 from multitudes.study.pressure.result import Number
 from multitudes.study.pressure.spec import PressureSpec
 
@@ -64,7 +65,8 @@ def beside(run: PressureRun, arms: Arms, key: tuple[str, str, str], samples: Sam
         out.append(_over_neutral(arm, arms.get((disposition, neutral_of(pressure), condition)), samples))
     out += _in_general(arm, arms.get((disposition, pressure, "C3")) if condition != "C3" else None, samples)
     if disposition == run.spec.primary and disposition in BATTERIES:
-        out.append(_without_prior(run, key, samples))
+        scales: tuple[Scale, ...] = ("corrected", "log-odds")
+        out += [_on_another_scale(run, key, scale, samples) for scale in scales]
     return out
 
 
@@ -164,19 +166,21 @@ def _in_general(arm: Arm, prompted: Arm | None, samples: Samples) -> list[Number
     return out
 
 
-def _without_prior(run: PressureRun, key: tuple[str, str, str], samples: Samples) -> Number:
-    """AUC_R where each answer is scored by what the history adds to it: s(o) − s(o | question, no history)."""
-    name = "auc.prior_corrected"
+def _on_another_scale(run: PressureRun, key: tuple[str, str, str], scale: Scale, samples: Samples) -> Number:
+    """AUC_R of the primary disposition on another scale of its forced choice, for sensitivity.
+
+    ``corrected``: each answer by what the history adds to it, s(o) − s(o | question, no history). ``log-odds``: Λ in
+    nats, which does not saturate; a prior drops out of it, since level and floor bear it alike.
+    """
+    name = {"corrected": "auc.prior_corrected", "log-odds": "auc.log_odds"}[scale]
     disposition, pressure, condition = key
-    if run.priors is None:
+    if scale == "corrected" and run.priors is None:
         return Number(name=name, value=None, null=0.0, reason=ABSENT)
-    arm = arm_of(run, condition, pressure, disposition, corrected=True)
+    arm = arm_of(run, condition, pressure, disposition, scale=scale)
     if arm is None:
         return Number(name=name, value=None, null=0.0, reason="nothing was scored")
-    try:
-        check_measurable(arm.cells)
-    except NoRange as error:
-        return Number(name=name, value=None, null=0.0, reason=f"not measurable: {error.found}")
+    if scale == "corrected" and not _measurable(arm.cells):
+        return Number(name=name, value=None, null=0.0, reason=f"not measurable: Δ₀ = {delta0(arm.cells):.2f}")
     sample = samples.of(arm.cells)
     if sample is None:
         value = float(area(curve_of(arm.cells), arm.cells.pressed))

@@ -18,7 +18,7 @@ from multitudes.measure.retention.coherence import censor, first_failure, share_
 from multitudes.measure.retention.forced_choice import option_scores
 from multitudes.simulate.press import Pressed
 from multitudes.study.pressure.calibrate import Calibration, calibrate
-from multitudes.study.pressure.levels import Priors, coherent, levels
+from multitudes.study.pressure.levels import Priors, Scale, coherent, levels
 from multitudes.study.pressure.plan import PERSONLESS, TRAINED
 from multitudes.study.pressure.spec import PressureSpec
 from multitudes.study.pressure.store import JUDGED, REFUSED, PressureStore
@@ -68,7 +68,7 @@ class PressureRun:
     meta: Mapping[str, Any]
     talks: tuple[Pressed, ...]
     evidence: Mapping[str, Any]
-    _read: dict[tuple[str, str, str, bool], FloatArray] = field(default_factory=dict, repr=False)
+    _read: dict[tuple[str, str, str, Scale], FloatArray] = field(default_factory=dict, repr=False)
     _speech: dict[str, list[bool]] = field(default_factory=dict, repr=False)
 
     @cached_property
@@ -111,15 +111,15 @@ class PressureRun:
         }  # fmt: skip
 
     def read(
-        self, talk: Pressed, persona: str, disposition: str, *, corrected: bool = False
+        self, talk: Pressed, persona: str, disposition: str, *, scale: Scale = "level"
     ) -> tuple[FloatArray, list[bool]]:
         """(t,) levels of a conversation at its probes, and whether each reply is speech; read once."""
-        key = (talk.id, persona, disposition, corrected)
+        key = (talk.id, persona, disposition, scale)
         ruler, evidence = self.calibration.ruler, self.evidence.get(talk.id, {})
         if key not in self._read:
             self._read[key] = levels(
                 talk, evidence, persona, disposition, self.spec.probe_at, ruler,
-                priors=(self.priors or {}) if corrected else None,
+                scale=scale, priors=self.priors,
             )  # fmt: skip
         if talk.id not in self._speech:
             turns = self.spec.turns + self.spec.recovery + 1
@@ -160,7 +160,7 @@ def open_pressure(folder: str | Path) -> PressureRun:
 
 
 def arm_of(
-    run: PressureRun, condition: str, pressure: str, disposition: str, *, corrected: bool = False
+    run: PressureRun, condition: str, pressure: str, disposition: str, *, scale: Scale = "level"
 ) -> Arm | None:
     """The arrays of one arm; None where nothing of it was run or scored at the start.
 
@@ -169,7 +169,7 @@ def arm_of(
         condition: Where the persona comes from.
         pressure: What presses.
         disposition: What is measured.
-        corrected: Take the scores without a history off each forced choice, for sensitivity.
+        scale: Of forced choices, see ``levels.levels``; log-odds are nats, and 0 is their middle.
     """
     ruler = run.calibration.ruler
     battery = disposition in ("id", "fact", "trait")
@@ -178,13 +178,14 @@ def arm_of(
     ]  # fmt: skip
     if not members:
         return None
-    found = _levels(run, condition, pressure, disposition, members, corrected)
+    found = _levels(run, condition, pressure, disposition, members, scale)
     level = found.level
     if condition in TRAINED:
-        level = 1 - level
-        floor = mirrored_floor(_levels(run, "C3", pressure, disposition, members, corrected).level)
+        prompted = _levels(run, "C3", pressure, disposition, members, scale).level
+        whole = 0.0 if scale == "log-odds" else 1.0
+        level, floor = whole - level, mirrored_floor(prompted) - (1.0 - whole)
     else:
-        floor = _levels(run, "C0", pressure, disposition, members, corrected).level
+        floor = _levels(run, "C0", pressure, disposition, members, scale).level
     told = np.asarray(~np.isnan(level[:, :, 0]).all(axis=1) & ~np.isnan(floor[:, :, 0]).all(axis=1))
     if not told.any():
         return None
@@ -193,8 +194,8 @@ def arm_of(
     held = found.coherent[found.held]
     engaged = [e for e in found.engaged if e is not None]
     return Arm(
-        cells=_cells(run, level, floor, members, told),
-        eventful=_cells(run, level, floor, members, eventful) if eventful.any() else None,
+        cells=_cells(run, level, floor, members, told, scale),
+        eventful=_cells(run, level, floor, members, eventful, scale) if eventful.any() else None,
         failed=share_failed(held, np.arange(held.shape[-1])),
         failures=found.failed[eventful].ravel(),
         faults=found.faults,
@@ -205,12 +206,13 @@ def arm_of(
 
 
 def _cells(
-    run: PressureRun, level: FloatArray, floor: FloatArray, members: list[tuple[str, str]], keep: NDArray[np.bool_]
-) -> Cells:
+    run: PressureRun, level: FloatArray, floor: FloatArray, members: list[tuple[str, str]], keep: NDArray[np.bool_],
+    scale: Scale,
+) -> Cells:  # fmt: skip
     kept = [m for m, k in zip(members, keep, strict=True) if k]
     return make_cells(
         level[keep], floor[keep], run.spec.probe_at, [g for g, _ in kept], last=run.spec.turns,
-        personas=[p for _, p in kept],
+        personas=[p for _, p in kept], bounded=scale != "log-odds",
     )  # fmt: skip
 
 
@@ -228,7 +230,7 @@ class _Levels(NamedTuple):
 
 def _levels(
     run: PressureRun, condition: str, pressure: str, disposition: str, members: list[tuple[str, str]],
-    corrected: bool,
+    scale: Scale,
 ) -> _Levels:  # fmt: skip
     spec = run.spec
     probes, turns = spec.probe_at, spec.turns + spec.recovery + 1
@@ -243,7 +245,7 @@ def _levels(
             if talk is None:
                 continue
             held[g, s] = True
-            level[g, s], ok[g, s] = run.read(talk, persona, disposition, corrected=corrected)
+            level[g, s], ok[g, s] = run.read(talk, persona, disposition, scale=scale)
             faults += talk.fault is not None
             engaged += [t.engaged for t in talk.turns]
             z = {t.turn: t.internal.get("z", math.nan) for t in talk.turns}

@@ -11,6 +11,7 @@ from multitudes.simulate.probes import BATTERIES
 from multitudes.simulate.scripts import FOREIGN, PRESSURES
 from multitudes.study.dry_run import EMBEDDED_DECODE_TPS, EMBEDDED_PREFILL_TPS
 from multitudes.study.pressure.calibrate import rungs_of
+from multitudes.study.pressure.personas import thin
 from multitudes.study.pressure.plan import PERSONLESS, TRAINED, Cast, make_cast
 from multitudes.study.pressure.power import power_line
 from multitudes.study.pressure.spec import NEED_AXIS, PressureSpec
@@ -91,6 +92,8 @@ def describe(spec: PressureSpec, *, base: Path, folder: Path) -> Iterator[str]:
         f"{len(cast.personas)} personas, {len(cast.evaluation)} base prompts for results and "
         f"{len(cast.calibration)} for calibration, {spec.seeds} run(s) each"
     )
+    if warning := thin({k: p.facts for k, p in cast.personas.items()}):
+        yield warning
     yield f"conditions: {', '.join(c for c in spec.conditions if c not in left)}"
     if left:
         yield f"left out without an axis artifact (--axis DIR): {', '.join(left)}"

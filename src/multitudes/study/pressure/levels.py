@@ -6,19 +6,20 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.measure.retention.behaviour import Behaviour
 from multitudes.measure.retention.coherence import Gate, why_incoherent
-from multitudes.measure.retention.forced_choice import item_levels, option_scores, prior_corrected
+from multitudes.measure.retention.forced_choice import item_levels, log_odds, option_scores, prior_corrected
 from multitudes.measure.retention.style import Style
 from multitudes.simulate.press import Pressed
 from multitudes.simulate.probes import BATTERIES
 
 FloatArray = NDArray[np.float64]
+Scale = Literal["level", "corrected", "log-odds"]
 Priors = Mapping[tuple[str, str, str], FloatArray]  # (persona, battery, item) -> scores of both answers, no history
 _WORD = re.compile(r"\w+|[^\w\s]")
 
@@ -96,9 +97,9 @@ def coherent(talk: Pressed, evidence: Mapping[str, Any], turns: int, ruler: Rule
 
 def levels(
     talk: Pressed, evidence: Mapping[str, Any], persona: str, disposition: str, probes: Sequence[int], ruler: Ruler,
-    *, priors: Priors | None = None,
+    *, scale: Scale = "level", priors: Priors | None = None,
 ) -> FloatArray:  # fmt: skip
-    """(t,) D at each probe, before any censoring.
+    """(t,) D at each probe, before any censoring; a forced choice has other scales, for sensitivity.
 
     Args:
         talk: One conversation.
@@ -107,7 +108,8 @@ def levels(
         disposition: Which.
         probes: Turns.
         ruler: What calibration decided.
-        priors: Scores without a history, which are taken off a forced choice; None leaves the scores as they are.
+        scale: ``level`` is D; ``corrected`` is D of scores without their ``priors``; ``log-odds`` is Λ, nats.
+        priors: Scores without a history.
     """
     if disposition not in BATTERIES:
         return np.array([level(talk, evidence, persona, disposition, t, ruler) for t in probes])
@@ -117,10 +119,11 @@ def levels(
     if not found:
         return out
     scores = option_scores([[s.own, s.other] for s in found])
-    if priors is not None:
-        unknown = np.full(2, math.nan)
-        scores = prior_corrected(scores, [priors.get((persona, disposition, s.item), unknown) for s in found])
-    values = item_levels(scores)
+    if scale == "corrected":
+        unknown, known = np.full(2, math.nan), priors or {}
+        scores = prior_corrected(scores, [known.get((persona, disposition, s.item), unknown) for s in found])
+    values = log_odds(scores) if scale == "log-odds" else item_levels(scores)
+    values = np.where(np.isfinite(values), values, math.nan)
     turns = np.array([s.turn for s in found])
     for i, t in enumerate(probes):
         if (here := turns == t).any():

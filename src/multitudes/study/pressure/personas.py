@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,6 +100,18 @@ def _card(text: str, facts: Mapping[str, str]) -> str:
     return f"{text} You say of yourself: {' '.join(facts.values())}"
 
 
-def without_facts(personas: Sequence[PressPersona]) -> tuple[str, ...]:
-    """Personas of which only traits and behaviour can be probed."""
-    return tuple(p.id for p in personas if not p.facts)
+def thin(facts: Mapping[str, Mapping[str, str]]) -> str:
+    """A warning about personas that say nothing of themselves but their name; empty if there is none.
+
+    >>> thin({"a": {"who": "I am Ann."}, "b": {"who": "I am Bo.", "work": "I bake."}})
+    'a: no facts beside a name, so it is probed for who it says it is and no other fact'
+    """
+    found = [who for who, f in facts.items() if not set(f) - {"who"}]
+    if not found:
+        return ""
+    named = ", ".join(found[:4]) + (f" and {len(found) - 4} more" if len(found) > 4 else "")
+    few = len(found) == 1
+    return (
+        f"{named}: no facts beside a name, so {'it is' if few else 'they are'} probed for who "
+        f"{'it says it is' if few else 'they say they are'} and no other fact"
+    )

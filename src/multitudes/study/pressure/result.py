@@ -199,7 +199,13 @@ class PressureResult(Record):
         )
 
     def lines(self) -> Iterator[dict[str, Any]]:
-        """Machine form: one flat record per disposition, pressure, condition and number."""
+        """Machine form: one flat record per disposition, pressure, condition and number, with its run and model."""
+        source = {"run": self.header["spec_hash"][:16], "model": self.header["model"]["name"],
+                  "engine": self.header["model"]["fingerprint"], "banks": self.header["banks"]}  # fmt: skip
+        for line in self._lines():
+            yield {**line, **source}
+
+    def _lines(self) -> Iterator[dict[str, Any]]:
         for arm in self.arms:
             where = {"disposition": arm.disposition, "pressure": arm.pressure, "condition": arm.condition,
                      "matched": arm.matched}  # fmt: skip
