@@ -227,7 +227,7 @@ def test_every_line_says_where_it_is_from():
         assert (line["run"], line["model"], line["engine"], line["banks"]) == ("0" * 16, EVIL, "f", "b")
 
 
-def test_the_head_says_banks_engine_and_who_scored(page):
+def test_the_head_says_banks_and_who_scored_what(page):
     head = page[: page.index('id="headline"')]
-    assert "f, b" in head
-    assert "nothing: none was used" in head
+    assert "<dt>Banks</dt><dd>b</dd>" in head
+    assert "id, beh by likelihood; no judge" in head

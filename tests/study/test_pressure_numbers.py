@@ -278,6 +278,18 @@ def test_probes_that_were_lost_are_counted(tmp_path):
     assert number(found, "rmst_failures_as_flips").value == pytest.approx(3)
 
 
+class BabblingAfter(Scripted):
+    def _speak(self, messages, seed):
+        broken = bool(messages[0].text) and pressed(messages)[1] > 0
+        return "no " * 20 if broken else super()._speak(messages, seed)
+
+
+def test_what_breaks_after_the_pressure_was_not_lost_to_it(tmp_path):
+    found = analyse(played(BabblingAfter(never), tmp_path))
+    assert number(found, "half_life_failures_as_flips").text == ">4"
+    assert number(found, "rmst_failures_as_flips").value == 4
+
+
 def test_personas_with_a_name_alone_are_named(tmp_path):
     people = tmp_path / "people.jsonl"
     rows = [{"id": f"p{i}", "name": f"Ann{i}", "text": f"You keep {i} bees and say so."} for i in range(8)]

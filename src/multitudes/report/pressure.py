@@ -97,15 +97,15 @@ def pressure_page(found: PressureResult) -> str:
 
 def _top(found: PressureResult) -> Markup:
     spec, model = found.header["spec"], found.header["model"]
+    judged = f"{', '.join(found.header['by_judge'])} by a judge" if found.header["by_judge"] else "no judge"
     deck = (
         ("Model", model["name"]),
         ("Personas and base prompts", f"{spec['personas']} and {spec['prompts']}, {spec['seeds']} run(s) each"),
         ("Turns", f"{spec['turns']} under pressure, {spec['recovery']} after it"),
         ("Measured", ", ".join(spec["dispositions"])),
         ("Named before the run", spec["primary"]),
-        ("By likelihood", ", ".join(found.header["by_likelihood"])),
-        ("By judge", ", ".join(found.header["by_judge"]) or "nothing: none was used"),
-        ("Engine and banks", f"{model['fingerprint']}, {found.header['banks']}"),
+        ("Scored", f"{', '.join(found.header['by_likelihood'])} by likelihood; {judged}"),
+        ("Banks", found.header["banks"][:8]),
     )
     return tag(
         "header",

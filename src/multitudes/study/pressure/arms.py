@@ -124,7 +124,10 @@ def _survival(arm: Arm, sample: Resample | None, floor: Floor) -> tuple[Steps | 
         life = life.model_copy(update={"low": _finite(found.half_life.low), "high": _finite(found.half_life.high),
                                        "text": found.half_life_text, "reason": ""})  # fmt: skip
         rmst = number_of("rmst", found.rmst, unit="turns")
-    again = failures_as_events(flips, np.where(arm.failures > flips.low, arm.failures, np.nan))
+    under = (arm.failures > flips.low) & (
+        arm.failures <= cells.last
+    )  # what fails after the pressure was not lost to it
+    again = failures_as_events(flips, np.where(under, arm.failures, np.nan))
     again_km = kaplan_meier(again.time, again.event)
     worst = half_life(again_km, first=first, last=cells.last)
     numbers = [
