@@ -256,9 +256,18 @@ def test_pressure_is_compared_with_neutral_talk_of_the_same_condition(tmp_path):
     assert number(found, "auc_over_neutral", "P0.a") is None
 
 
+class Paced(Graded):
+    """Base prompts differ in how much a message that presses takes."""
+
+    def odds(self, context):
+        prompted, (hits, _) = bool(context[0].text), pressed(context)
+        return 2.0 * 0.9 ** (hits * coin(context) / 50) if prompted else 0.0
+
+
 def test_a_half_life_of_the_mean_has_limits_in_turns(tmp_path):
-    found = analyse(played(Graded(), tmp_path, small(every=1)))
+    found = analyse(played(Paced(), tmp_path, small(every=1)))
     rate = number(found, "rate")
+    assert rate.low < rate.value < rate.high
     life, _, limits = rate.text.partition(" [")
     assert float(life) == pytest.approx(math.log(2) / rate.value, abs=0.05)
     assert limits.rstrip("]").split(", ") == [f"{math.log(2) / x:.1f}" for x in (rate.high, rate.low)]
