@@ -101,3 +101,25 @@ def spread(messages):
     if not any(m.text in BASE for m in messages):  # shots are being written
         return True
     return coin > 20 and not (pressed(messages)[0] and coin % 2)
+
+
+def random_axis(folder):
+    """An axis of the tiny engine whose directions are drawn: for the machinery, not for numbers."""
+    import numpy as np
+
+    from multitudes.axis.artifact import save_axis
+    from multitudes.axis.axis import Axis
+
+    rng = np.random.default_rng(0)
+
+    def draw(*shape):
+        return rng.normal(size=shape).astype(np.float32)
+
+    axis = Axis(
+        axis=draw(2, 48), default_mean=draw(2, 48), role_means=draw(6, 2, 48), roles=tuple("abcdef"),
+        halves=draw(2, 2, 48), components=draw(3, 48), mu_default=np.ones(2, np.float32),
+        mu_roles=np.zeros(2, np.float32), norm=np.full(2, 7.0, np.float32), layer=1, window=(0, 1),
+        tau={"0.75": np.full(2, 0.5, np.float32)}, low_default=np.zeros(2, np.float32),
+        about={"method": "fixed_text"},
+    )  # fmt: skip
+    return save_axis(axis, folder)

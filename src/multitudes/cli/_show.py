@@ -27,6 +27,7 @@ LABELS = {
     "roles": "asking roles",
     "calibration": "first replies",
     "pressure": "pressing",
+    "prose": "reading held",
     "judge": "judging",
     "jailbreaks": "asking jailbreaks",
 }

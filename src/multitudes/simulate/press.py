@@ -256,8 +256,9 @@ class _Pressing:
         self.usage += reply.usage
         self.seed_status, self.engine = reply.seed_status, reply.engine.partition("+edit:")[0]
         inside = reply.internals
-        clamps = press.condition.edit is not None and any(len(e.directions) for e in press.condition.edit.layers)
-        shares = list(inside.engaged.values()) if inside is not None and clamps else []
+        own = () if press.condition.edit is None else press.condition.edit.layers
+        clamped = [e.layer for e in own if len(e.directions)]  # not at the blocks of other rows of the batch
+        shares = [inside.engaged.get(layer, 0.0) for layer in clamped] if inside is not None else []
         self.turns.append(
             PressTurn(
                 turn=turn, phase=phase, said=text, reply=reply.text, cut=reply.finish == "length",

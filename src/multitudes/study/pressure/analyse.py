@@ -70,10 +70,11 @@ def analyse(run: PressureRun) -> PressureResult:
     held = judge_role_hold(run, arms, seed=samples.seed)
     if held is not None:
         said.append(f"Role hold (a hypothesis): {held.words}; {'; '.join(held.reasons)}.")
+        said += held.warnings
     return PressureResult(
         headline=tuple(said), match=match, arms=tuple(results), verdicts=verdicts,
         controls=controls(run, arms), validity=validity(run), calibration=_calibration(run), power=power,
-        header=_header(run), refusals=refusals(run, seed=samples.seed),
+        header=_header(run), refusals=refusals(run, seed=samples.seed), hold=held,
     )  # fmt: skip
 
 

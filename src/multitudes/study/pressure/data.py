@@ -21,7 +21,7 @@ from multitudes.study.pressure.calibrate import Calibration, calibrate
 from multitudes.study.pressure.levels import Priors, Scale, coherent, levels
 from multitudes.study.pressure.plan import PERSONLESS, TRAINED
 from multitudes.study.pressure.spec import PressureSpec
-from multitudes.study.pressure.store import JUDGED, REFUSED, PressureStore
+from multitudes.study.pressure.store import JUDGED, PROSE, REFUSED, PressureStore
 
 FloatArray = NDArray[np.float64]
 Key = tuple[str, str, str, str, int]
@@ -61,6 +61,7 @@ class PressureRun:
         meta: Model, versions, personas, prompts, what was left out.
         talks: All conversations, those of calibration too.
         evidence: What the plain model (and a judge) says, by conversation.
+        prose: What was read of running text under holds, one record per window.
     """
 
     folder: Path
@@ -68,6 +69,7 @@ class PressureRun:
     meta: Mapping[str, Any]
     talks: tuple[Pressed, ...]
     evidence: Mapping[str, Any]
+    prose: tuple[Mapping[str, Any], ...] = ()
     _read: dict[tuple[str, str, str, Scale], FloatArray] = field(default_factory=dict, repr=False)
     _speech: dict[str, list[bool]] = field(default_factory=dict, repr=False)
 
@@ -145,7 +147,8 @@ def open_pressure(folder: str | Path) -> PressureRun:
         if spec is None:
             raise StoreError("the run has not begun", where=str(folder), hint="run it again to go on")
         keys = ("model", "versions", "banks", "batteries", "conditions", "left_out", "axis", "personas", "prompts",
-                "planned", "wall_s", "judge", "spec_hash", "priors")  # fmt: skip
+                "planned", "wall_s", "judge", "spec_hash", "priors",
+                "prose")  # fmt: skip
         talks = tuple(store.talks())
         engines = {t.engine for t in talks if t.engine}
         if len(engines) > 1:
@@ -153,9 +156,11 @@ def open_pressure(folder: str | Path) -> PressureRun:
         evidence = store.evidence()
         for key in [k for k in evidence if k.endswith((JUDGED, REFUSED))]:
             evidence.setdefault(key.removesuffix(JUDGED).removesuffix(REFUSED), {}).update(evidence.pop(key))
+        read = {key: evidence.pop(key) for key in [k for k in evidence if k.startswith(PROSE)]}
+        prose = tuple(read[k] for k in (store.get_meta("prose") or {}).get("keys", ()) if k in read)
         return PressureRun(
             Path(folder), PressureSpec.model_validate(spec), {k: store.get_meta(k) for k in keys}, talks,
-            evidence,
+            evidence, prose,
         )  # fmt: skip
 
 

@@ -5,8 +5,9 @@ What was read of a model is stored, so that a resumed run has the very same edit
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from multitudes.axis.hold import Ranges, own_directions, read_ranges
 from multitudes.axis.nulls import random_directions
 from multitudes.axis.steer import push_edit
 from multitudes.core.canonical import content_hash
+from multitudes.core.errors import ConfigError
 from multitudes.core.seeds import derive_seed
 from multitudes.models.base import ChatModel
 from multitudes.models.edit import Edit, orthonormal
@@ -58,12 +60,13 @@ async def with_holds(
     spec: PressureSpec,
 ) -> Sources:
     """The sources with holds on own, another's and random ranges, and the cap; only those that the run needs."""
-    wanted = set(spec.conditions)
+    wanted = set(spec.with_controls)
+    how: dict[str, Any] = {"alpha": spec.hold_alpha, "sides": spec.hold_sides}
     own: dict[str, Edit] = {}
     if wanted & {"C6", "C6w"}:
         for who, system in systems.items():
             ranges = await _ranges(store, model, axis, who, system, spec)
-            own[who] = _windowed(ranges, axis).edit(name="hold")
+            own[who] = _held_at(ranges, hold_layers(spec, axis)).edit(name="hold", **how)
     ids = list(systems)
     wrong = (
         {who: own[ids[(i + 1) % len(ids)]] for i, who in enumerate(ids)} if "C6w" in wanted and len(ids) > 1 else {}
@@ -72,15 +75,29 @@ async def with_holds(
     if "C6r" in wanted:
         for who, system in systems.items():
             ranges = await _ranges(store, model, axis, who, system, spec, directions=_random(axis, spec))
-            random[who] = ranges.edit(name="hold on random directions")
+            random[who] = ranges.edit(name="hold on random directions", **how)
     cap = cap_edit(axis) if wanted & {"C7a", "C7b"} else None
     return replace(sources, hold=own, wrong=wrong, random=random, cap=cap)
 
 
+def hold_layers(spec: PressureSpec, axis: Axis) -> tuple[int, ...]:
+    """Blocks at which people are held.
+
+    Raises:
+        ConfigError: A block that the model of the axis does not have.
+    """
+    layers = spec.hold_layers or tuple(axis.window)
+    if layers[-1] >= axis.n_layers:
+        raise ConfigError(
+            "no such block", where="hold_layers", found=str(layers[-1]), expected=f"0 to {axis.n_layers - 1}"
+        )
+    return layers
+
+
 def _random(axis: Axis, spec: PressureSpec) -> NDArray[np.float32]:
-    """(K, 2, d) two covariance-matched random directions at each block of the window, the same for all personas."""
+    """(K, 2, d) two covariance-matched random directions at each block of the hold, the same for all personas."""
     out = []
-    for layer in axis.window:
+    for layer in hold_layers(spec, axis):
         seed = derive_seed(spec.root, "random-hold", layer) % (1 << 32)
         drawn = random_directions(
             "covariance", axis.unit[layer], seed=seed, role_means=axis.role_means[:, layer], draws=2
@@ -89,9 +106,9 @@ def _random(axis: Axis, spec: PressureSpec) -> NDArray[np.float32]:
     return np.stack(out)
 
 
-def _windowed(ranges: Ranges, axis: Axis) -> Ranges:
-    """The part of the ranges in the axis' window: the analysis layer is read for steering alone."""
-    keep = [i for i, layer in enumerate(ranges.layers) if layer in axis.window]
+def _held_at(ranges: Ranges, layers: Sequence[int]) -> Ranges:
+    """The part of the ranges at the blocks of the hold: the analysis layer is read for steering alone."""
+    keep = [i for i, layer in enumerate(ranges.layers) if layer in layers]
     return replace(
         ranges, layers=tuple(ranges.layers[i] for i in keep), directions=ranges.directions[keep],
         projections=ranges.projections[:, keep], own_mean=ranges.own_mean[keep],
@@ -103,7 +120,8 @@ async def _ranges(
     directions: NDArray[np.float32] | None = None,
 ) -> Ranges:  # fmt: skip
     """What a persona was like in its first answers: from the store, or read now and stored."""
-    layers = axis.window if directions is not None else tuple(sorted({*axis.window, axis.layer}))
+    held = hold_layers(spec, axis)
+    layers = held if directions is not None else tuple(sorted({*held, axis.layer}))
     key = f"ranges.{who}.{content_hash(system, length=12)}.{'own' if directions is None else 'random'}"
     known = store.arrays(key)
     if known is None:

@@ -14,7 +14,7 @@ from multitudes.study.pressure.calibrate import rungs_of
 from multitudes.study.pressure.personas import thin
 from multitudes.study.pressure.plan import PERSONLESS, TRAINED, Cast, make_cast
 from multitudes.study.pressure.power import power_line
-from multitudes.study.pressure.spec import NEED_AXIS, PressureSpec
+from multitudes.study.pressure.spec import HOLD, NEED_AXIS, PressureSpec
 
 MESSAGE, AROUND, QUESTION, ANSWER = 20, 8, 14, 12  # tokens of messages, templates, probe questions and answers
 STACKED = 65  # tokens of a message with suffixes piled up, mean over turns
@@ -45,7 +45,7 @@ def cost_of(spec: PressureSpec, cast: Cast) -> Cost:
     """Counts of a run; tokens are estimates."""
     pairs = sum(len(who) for _, who in cast.pairs(cast.evaluation, evaluation=True))
     starts = [who for _, who in cast.pairs(cast.calibration, evaluation=False)]
-    ran = [c for c in spec.conditions if spec.axis is not None or c not in NEED_AXIS]
+    ran = [c for c in spec.with_controls if spec.axis is not None or c not in NEED_AXIS]
     card = sum(len(p.rungs[spec.c3_rungs[-1]]) for p in cast.personas.values()) // (4 * len(cast.personas))
     items = spec.items * sum(b in spec.dispositions for b in BATTERIES)
     probe = items * spec.wordings * (QUESTION + AROUND + 2 * ANSWER)
@@ -76,7 +76,10 @@ def cost_of(spec: PressureSpec, cast: Cast) -> Cost:
     judged = talks * replies_each + first
     judged += (talks * len(spec.probe_at) + first) * behaves
     free = (talks + first) * len(spec.free_at)
-    ranges = len(cast.personas) * RANGE_ANSWERS if spec.axis is not None else 0
+    read_twice = ("C6r" in ran) + bool({"C5", "C6", "C6w"} & set(ran))  # along random directions, and along its own
+    ranges = len(cast.personas) * RANGE_ANSWERS * read_twice
+    if HOLD in ran:  # running text: plain, held, on random directions, capped
+        new += spec.hold_tokens * (2 + len({"C6r", "C7b"} & set(ran)))
     replies = talks * replies_each + first + (talks * len(spec.free_at) + first) + ranges
     out = (talks * replies_each + first) * spec.max_tokens + free * 24 + ranges * RANGE_TOKENS
     return Cost(talks, first, replies, scores + judged, new + judged * read, out)
@@ -86,7 +89,7 @@ def describe(spec: PressureSpec, *, base: Path, folder: Path) -> Iterator[str]:
     """Lines that say what is asked, how many tokens and how long that takes, and what the run can find."""
     cast = make_cast(spec, base=base)
     cost = cost_of(spec, cast)
-    left = [c for c in spec.conditions if c in NEED_AXIS] if spec.axis is None else []
+    left = [c for c in spec.with_controls if c in NEED_AXIS] if spec.axis is None else []
     yield f"pressure run ({spec.hash[:8]}) of {spec.model}, run folder {folder}"
     yield (
         f"{len(cast.personas)} personas, {len(cast.evaluation)} base prompts for results and "
@@ -94,7 +97,7 @@ def describe(spec: PressureSpec, *, base: Path, folder: Path) -> Iterator[str]:
     )
     if warning := thin({k: p.facts for k, p in cast.personas.items()}):
         yield warning
-    yield f"conditions: {', '.join(c for c in spec.conditions if c not in left)}"
+    yield f"conditions: {', '.join(c for c in spec.with_controls if c not in left)}"
     if left:
         yield f"left out without an axis artifact (--axis DIR): {', '.join(left)}"
     yield f"pressures: {', '.join(spec.pressing)}; neutral runs of equal length: " + ", ".join(

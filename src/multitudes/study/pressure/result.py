@@ -126,6 +126,89 @@ class VerdictResult(Frozen):
     pressures: tuple[PressureLine, ...]
 
 
+class HoldPressure(Frozen):
+    """The hold under one pressure.
+
+    Attributes:
+        numbers: Differences of AUC_R: ``hold_over_prompt`` (B − A), ``hold_over_random`` (B − C), ``hold_over_other``
+            (B − D), ``hold_at_equal_start`` (B − A with the start as a covariate), and ``hold_start_gap``.
+        engaged: Share of tokens that was moved, by condition.
+    """
+
+    pressure: str
+    numbers: tuple[Number, ...]
+    engaged: dict[str, float | None]
+
+    def number(self, name: str) -> Number | None:
+        """A number by name."""
+        return next((x for x in self.numbers if x.name == name), None)
+
+
+class HeldText(Frozen):
+    """What a hold or cap does to running text in which nobody is played.
+
+    Attributes:
+        ratio: Perplexity, held to plain, on the same windows.
+        engaged: Share of tokens of the text that was moved.
+        tokens: Tokens scored.
+    """
+
+    condition: str
+    label: str
+    ratio: Number
+    engaged: Number
+    tokens: int
+
+
+class HoldResult(Frozen):
+    """Whether holding people in their own range keeps them in character.
+
+    Attributes:
+        disposition: On which it is judged.
+        words: confirmed, refuted or inconclusive.
+        reasons: Why.
+        shown: Pressures under which the gain over the prompt and over both controls is shown.
+        alpha: Share of a person's tokens outside its range on either side.
+        sides: See ``PressureSpec.hold_sides``.
+        layers: Blocks that were held at.
+        pressures: The differences.
+        text: Perplexity of running text, by condition.
+        coherence: Share of coherent replies, held to unheld, where the hold does worst.
+        distinct: Distinct 3-grams within persons, held to unheld.
+        warnings: What must be known beside the word.
+    """
+
+    disposition: str
+    words: str
+    reasons: tuple[str, ...]
+    shown: tuple[str, ...]
+    alpha: float
+    sides: str
+    layers: tuple[int, ...]
+    pressures: tuple[HoldPressure, ...]
+    text: tuple[HeldText, ...]
+    coherence: Number
+    distinct: Number
+    warnings: tuple[str, ...] = ()
+
+    def lines(self) -> Iterator[dict[str, Any]]:
+        """Machine form, as ``PressureResult.lines``."""
+        for p in self.pressures:
+            for x in p.numbers:
+                yield {**self._where(p.pressure, "C6"), **x.model_dump()}
+            for condition, share in p.engaged.items():
+                number = Number(name="engaged", value=share, null=0.0, direction="none", unit="share of tokens")
+                yield {**self._where(p.pressure, condition), **number.model_dump()}
+        for t in self.text:
+            for x in (t.ratio, t.engaged):
+                yield {**self._where("", t.condition), **x.model_dump()}
+        for x in (self.coherence, self.distinct):
+            yield {**self._where("", "C6"), **x.model_dump()}
+
+    def _where(self, pressure: str, condition: str) -> dict[str, Any]:
+        return {"disposition": self.disposition, "pressure": pressure, "condition": condition, "matched": None}
+
+
 class RungResult(Frozen):
     """One rung of a ladder on the calibration split."""
 
@@ -178,6 +261,7 @@ class PressureResult(Record):
         power: How many base prompts the effect needs.
         header: Model, banks, versions, what was measured how.
         refusals: What each condition declines of the user's own prompts; empty where that is not measured.
+        hold: The role hold in one word and what it rests on; None where nobody was held.
     """
 
     headline: tuple[str, ...]
@@ -190,6 +274,7 @@ class PressureResult(Record):
     power: str
     header: dict[str, Any]
     refusals: tuple[RefusalResult, ...] = ()
+    hold: HoldResult | None = None
 
     def arm(self, disposition: str, pressure: str, condition: str) -> ArmResult | None:
         """An arm by its three names."""
@@ -226,5 +311,7 @@ class PressureResult(Record):
                     **where,
                     **Number(name=f"label.{label}", value=share, direction="none", unit="share").model_dump(),
                 }
+        if self.hold is not None:
+            yield from self.hold.lines()
         for x in (*self.controls, *self.validity):
             yield {"disposition": "", "pressure": "", "condition": "", "matched": None, **x.model_dump()}

@@ -28,7 +28,7 @@ from multitudes.study.pressure.evidence import collect, collect_priors
 from multitudes.study.pressure.judge import judge_hash, judged
 from multitudes.study.pressure.plan import Cast, Sources, make_cast, pressed_talks, start_talks, targets
 from multitudes.study.pressure.refusal import PRESSURE, label_refusals, refusal_hash
-from multitudes.study.pressure.spec import NEED_AXIS, PressureSpec
+from multitudes.study.pressure.spec import HOLD, NEED_AXIS, PressureSpec
 from multitudes.study.pressure.store import JUDGED, REFUSED, PressureStore
 from multitudes.study.run import describe, versions
 
@@ -39,7 +39,7 @@ SHOT_QUESTIONS = (-16, -8)  # of all shipped questions: holds ask the last eight
 class Step(NamedTuple):
     """Progress: what is being done, how much of it, and of how much."""
 
-    name: Literal["calibration", "pressure", "evidence", "judge"]
+    name: Literal["calibration", "pressure", "evidence", "prose", "judge"]
     done: int
     total: int
 
@@ -87,8 +87,8 @@ async def run_pressure(
 
 def conditions_of(spec: PressureSpec, axis: Axis | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Conditions that can be run, and those left out because there is no axis."""
-    left = tuple(c for c in spec.conditions if c in NEED_AXIS and axis is None)
-    return tuple(c for c in spec.conditions if c not in left), left
+    left = tuple(c for c in spec.with_controls if c in NEED_AXIS and axis is None)
+    return tuple(c for c in spec.with_controls if c not in left), left
 
 
 def lengths_of(model: ChatModel) -> Lengths:
@@ -127,11 +127,20 @@ def _set_up(store: PressureStore, spec: PressureSpec, cast: Cast, model: ChatMod
     store.put_meta(
         spec=spec.model_dump(mode="json"), spec_hash=spec.hash, model=describe(model), versions=versions(),
         banks=version(), batteries=batteries_hash(), conditions=list(ran), left_out=list(left),
-        axis=None if axis is None else {"path": str(spec.axis), "method": axis.method, "layer": axis.layer},
+        axis=None if axis is None else _about(spec, axis),
         personas={k: {"phrase": p.phrase, "facts": dict(p.facts)} for k, p in cast.personas.items()},
         prompts={"calibration": [p.id for p in cast.calibration], "evaluation": [p.id for p in cast.evaluation]},
         people_hash=content_hash([[p.id, dict(p.rungs), dict(p.facts)] for p in cast.personas.values()]),
     )  # fmt: skip
+
+
+def _about(spec: PressureSpec, axis: Axis) -> dict[str, Any]:
+    from multitudes.study.pressure.edits import hold_layers
+
+    return {
+        "path": str(spec.axis), "method": axis.method, "layer": axis.layer,
+        "hold_layers": list(hold_layers(spec, axis)),
+    }  # fmt: skip
 
 
 class _Running:
@@ -173,6 +182,13 @@ class _Running:
             self.store.put_meta(priors=await collect_priors(self.model, everybody, wordings=self.spec.wordings))
         await self._hold(talks, "pressure")
         await self._plain_word("")
+        if HOLD in ran:
+            from multitudes.study.pressure.prose import read_prose
+
+            await read_prose(
+                self.store, self.model, sources, ran, self.spec.hold_tokens,
+                watch=lambda done, total: self.watch(Step("prose", done, total)),
+            )  # fmt: skip
         if self.spec.judge is not None:
             await self._judge(self.spec.judge)
 

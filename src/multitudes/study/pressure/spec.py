@@ -27,6 +27,8 @@ LABELS = {
     "C6w": "prompt and another persona's hold", "C6r": "prompt and hold on random directions",
     "C7a": "trained default, capped", "C7b": "prompt and Assistant cap",
 }  # fmt: skip
+HOLD, HOLD_CONTROLS = "C6", ("C6w", "C6r")
+LATER = ("hold_alpha", "hold_layers", "hold_sides")  # keys that came later: no part of the hash at their defaults
 PresetName = Literal["small", "full"]
 
 
@@ -41,7 +43,7 @@ class PressureSpec(Frozen):
         prompts: Base prompts that results are taken from. One third of all are set aside before, for calibration.
         crossed: Every persona meets every base prompt; otherwise persona k meets prompt k alone.
         seeds: Runs of each cell.
-        conditions: What is run; C0 and C3 always are.
+        conditions: What is run; C0 and C3 always are, and C6 brings both of its controls: see ``with_controls``.
         pressures: P0a to P7. Neutral runs of equal length are added by themselves.
         turns: T, turns of pressure.
         recovery: K, turns after it.
@@ -71,6 +73,10 @@ class PressureSpec(Frozen):
         p3: A bank of the user's for P3; refused without one.
         judge: Model that rates replies; without one everything is read off likelihoods.
         base_prompts: File with base prompts of the user's ([[prompt]] with id and text); the shipped 60 if None.
+        hold_alpha: Share of a person's tokens outside its range on either side, for C6 and its controls.
+        hold_layers: Blocks that they hold at; the axis' window if None.
+        hold_sides: ``both``: two-sided on the axis and the own direction; ``own_floor``: a floor on the latter.
+        hold_tokens: Tokens of running text, over all personas, that are read held and plain for their perplexity.
     """
 
     name: str = "pressure"
@@ -109,6 +115,10 @@ class PressureSpec(Frozen):
     p3: str | None = None
     judge: str | None = None
     base_prompts: str | None = None
+    hold_alpha: float = Field(0.05, gt=0, lt=0.5)
+    hold_layers: tuple[int, ...] | None = Field(None, min_length=1)
+    hold_sides: Literal["both", "own_floor"] = "both"
+    hold_tokens: int = Field(4096, ge=256)
 
     @field_validator("conditions")
     @classmethod
@@ -119,6 +129,13 @@ class PressureSpec(Frozen):
             if c not in CONDITIONS:
                 raise ValueError(f"unknown condition {c!r}; {did_you_mean(c, CONDITIONS)}")
         return tuple(c for c in CONDITIONS if c in value or c in ("C0", "C3"))
+
+    @field_validator("hold_layers")
+    @classmethod
+    def _layers_in_order(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if value is not None and (min(value) < 0 or len(set(value)) < len(value)):
+            raise ValueError("must be blocks, each once, counted from 0")
+        return None if value is None else tuple(sorted(value))
 
     @field_validator("c3_rungs")
     @classmethod
@@ -175,6 +192,16 @@ class PressureSpec(Frozen):
         return self
 
     @property
+    def with_controls(self) -> tuple[str, ...]:
+        """The conditions, and with C6 the holds on another person's ranges and on random directions.
+
+        A hold without them shows nothing about holding people. A single persona has nobody else's range.
+        """
+        brought = HOLD_CONTROLS if HOLD in self.conditions else ()
+        alone = ("C6w",) if self.personas < 2 else ()
+        return tuple(c for c in CONDITIONS if c in (*self.conditions, *brought) and c not in alone)
+
+    @property
     def pressed_at(self) -> tuple[int, ...]:
         """Turns under pressure after which is probed; T is always among them."""
         return tuple(sorted({*range(self.every, self.turns + 1, self.every), self.turns} - {0}))
@@ -206,8 +233,13 @@ class PressureSpec(Frozen):
 
     @cached_property
     def hash(self) -> str:
-        """What the questions depend on; draws of intervals and the number in flight are left out."""
-        return content_hash(self.model_dump(mode="json", exclude={"name", "draws", "in_flight"}))
+        """What the questions depend on: not draws of intervals, the number in flight, or how much text is read.
+
+        The conditions count as asked: the controls of a hold join a run that was begun without them.
+        """
+        default = [k for k in LATER if getattr(self, k) == type(self).model_fields[k].default]
+        left_out = {"name", "draws", "in_flight", "hold_tokens", *default}
+        return content_hash(self.model_dump(mode="json", exclude=left_out))
 
     @property
     def root(self) -> str:
@@ -221,7 +253,7 @@ FULL: dict[str, Any] = {
     "dispositions": ("id", "fact", "trait", "beh", "style"), "items": 6, "wordings": 3, "every": 1,
     "c3_rungs": ("line", "paragraph", "card", "card and rule"), "c4_rungs": (1, 2, 4, 8),
     "c5_rungs": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6), "full_history": True, "controls": True, "keep_weak": True,
-    "draws": 2000,
+    "draws": 2000, "hold_tokens": 20_480,
 }  # fmt: skip
 PRESETS: dict[PresetName, dict[str, Any]] = {"small": {}, "full": FULL}
 

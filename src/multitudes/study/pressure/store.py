@@ -24,6 +24,7 @@ from multitudes.study.store import LOCK, Lock, clear_errors, read_only
 FILE = "pressure.sqlite"
 VERSION = 1
 JUDGED, REFUSED = "#judge", "#refusal"  # end the keys of what a judge says about a conversation
+PROSE = "prose:"  # begins the key of what was read of a window of running text
 _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE talks (id TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
@@ -149,6 +150,10 @@ class PressureStore:
     def add_evidence(self, rows: Iterable[tuple[str, Any]]) -> None:
         """Store what the plain model says about conversations, by id."""
         self._put("evidence", [(k, json.dumps(strict_values(v))) for k, v in rows])
+
+    def evidence_ids(self) -> set[str]:
+        """Keys of the evidence that is there."""
+        return {row[0] for row in self._rows("SELECT id FROM evidence")}
 
     def evidence(self) -> dict[str, Any]:
         """Evidence by conversation."""
