@@ -238,3 +238,33 @@ def test_transcripts_of_the_embedded_model_are_the_same_with_and_without_probes(
     # One at a time: the rows of a batch shift float32 logits by 1e-6, which moves draws far out in the tail.
     probed, plain = both(lambda: load("smollm2"), in_flight=1, wordings=1, sampling=Sampling(max_tokens=8))
     assert [[t.reply for t in p.turns] for p in probed] == [[t.reply for t in p.turns] for p in plain]
+
+
+def test_engagement_counts_the_blocks_of_the_own_edit_alone():
+    """A push at another block in the same batch must not dilute what a clamp did."""
+    import numpy as np
+
+    tiny = pytest.importorskip("multitudes.models.local.tiny")
+    from multitudes.models.edit import Edit, LayerEdit
+
+    one = np.eye(48, dtype=np.float32)[:1]
+    clamp = Edit("clamp", (LayerEdit(0, one, np.array([5.0], np.float32), np.array([6.0], np.float32)),))
+    push = Edit("push", (LayerEdit(1, one[:0], np.zeros(0, np.float32), np.zeros(0, np.float32), one[0]),))
+    plain = PressRules(sampling=Sampling(max_tokens=6, temperature=0.0))
+
+    def engaged(*edits):
+        talks = [press(condition=Condition(f"E{i}", "edit", edit=e), targets=(), id_=f"t{i}")
+                 for i, e in enumerate(edits)]  # fmt: skip
+
+        async def all_of():
+            return {
+                t.id: [x.engaged for x in t.turns]
+                async for t in hold_all(talks, model=tiny.tiny_model(), rules=plain)
+            }
+
+        return run_sync(all_of())
+
+    alone, beside = engaged(clamp)["t0"], engaged(clamp, push)
+    assert all(x == 1 for x in alone)
+    assert beside["t0"] == alone
+    assert beside["t1"] == [None] * 4

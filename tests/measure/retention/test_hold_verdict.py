@@ -87,3 +87,10 @@ def test_below_twenty_base_prompts_there_is_no_other_word():
         few = [x._replace(over_prompt=x.over_prompt._replace(n=19)) for x in family(over)]
         found = judge_hold(few, **FINE)
         assert (found.words, found.reasons) == ("inconclusive", ("19 base prompts of at least 20",))
+
+
+def test_what_both_rules_fit_is_refuted():
+    assert judge_hold(family((0.01, 0.04)), **FINE).words == "refuted"
+    assert judge_hold(family((0.1, 0.2), random=(0.01, 0.04)), **FINE).words == "refuted"
+    assert judge_hold(family((0.1, 0.2), matched=est(-0.05, 0.03)), **FINE).words == "refuted"
+    assert judge_hold(family((0.1, 0.2), matched=est(-0.05, 0.06)), **FINE).words == "confirmed"

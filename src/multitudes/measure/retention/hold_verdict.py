@@ -75,6 +75,9 @@ def judge_hold(
     * **inconclusive**: else, and wherever fewer than 20 base prompts stand behind a difference. What was not measured
       counts as not shown.
 
+    Where a gain is above 0 for sure and below .05 for sure, or vanishes at an equal start, both first rules apply:
+    then it is refuted, since .05 is the least that was to be found.
+
     Args:
         family: All planned pressures.
         perplexity: Ratio, held to plain; the value decides. None or NaN if not measured, the note says why.
@@ -97,8 +100,6 @@ def judge_hold(
     reasons = _missing(perplexity, coherence, distinct)
     if few := _few(family):
         return HoldVerdict("inconclusive", (few, *reasons), held)
-    if len(held) * 2 >= len(family) and NEEDED in held and not reasons:
-        return HoldVerdict("confirmed", (f"all conditions hold under {', '.join(held)}",), held)
     if all(_surely_small(x.over_prompt) for x in family):
         return HoldVerdict("refuted", (f"the gain over the prompt is below {MARGIN:g} under every pressure",), held)
     gained = [x for x, g in zip(family, gains, strict=True) if g]
@@ -106,6 +107,8 @@ def judge_hold(
         return HoldVerdict("refuted", ("unspecific: a control holds as well wherever there is a gain",), held)
     if gained and all(_surely_small(x.matched) for x in gained):
         return HoldVerdict("refuted", ("the gain vanishes once both start equally strong",), held)
+    if len(held) * 2 >= len(family) and NEEDED in held and not reasons:
+        return HoldVerdict("confirmed", (f"all conditions hold under {', '.join(held)}",), held)
     reasons += [
         f"the hold on random directions is no control under {x.pressure}: it engages {x.engaged_more:+.2f}"
         for x in family
