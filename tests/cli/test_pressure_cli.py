@@ -1,6 +1,7 @@
 """``multitudes pressure`` on the tiny engine, from the plan to the page."""
 
 import json
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -78,3 +79,19 @@ def test_banks_are_listed_printed_and_checked(tmp_path):
 
 def test_no_run_no_report(tmp_path):
     assert "no pressure run here" in call("report", str(tmp_path), code=1)
+
+
+def test_a_path_among_the_options_starts_where_the_command_is_given(tmp_path, monkeypatch):
+    """A path in a run file starts at the file; that of an option does not, wherever the file lies."""
+    from multitudes.cli.pressure import _spec
+
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "runs" / "h1.toml"
+    file.parent.mkdir()
+    file.write_text('axis = "../axes/one"\n')
+    spec, base = _spec("small", Path("runs/h1.toml"))
+    given, _ = _spec("small", Path("runs/h1.toml"), axis=Path("axes/one"))
+    assert (base / spec.axis).resolve() == tmp_path / "axes" / "one"
+    assert given == spec
+    assert _spec("small", Path("runs/h1.toml"), axis=tmp_path / "a")[0].axis == str(tmp_path / "a")
+    assert _spec("small", None, axis=Path("axes/one"))[0].axis == "axes/one"

@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,9 +18,10 @@ from multitudes.study.pressure.data import Arm, open_pressure
 from multitudes.study.pressure.forecast import cost_of, describe
 from multitudes.study.pressure.hold import judge_role_hold
 from multitudes.study.pressure.plan import make_cast
+from multitudes.study.pressure.power import power_line
 from multitudes.study.pressure.prose import readers, reading_of
 from multitudes.study.pressure.run import conditions_of, run_pressure
-from multitudes.study.pressure.spec import PressureSpec, make_spec
+from multitudes.study.pressure.spec import PressureSpec, make_spec, read_spec
 from multitudes.study.pressure.store import PROSE, PressureStore
 
 H1 = {"personas": 12, "prompts": 36, "conditions": ("C3", "C6", "C6w", "C6r"), "pressures": ("P1", "P2", "P5")}
@@ -209,7 +211,7 @@ def test_a_planted_hold_is_confirmed_with_all_its_numbers():
         (lambda: hold_run(four(C3={"failed": 0.3}, C6={"failed": 0.3})), "30% of the replies of C3 under P1 fail"),
         (lambda: hold_run({k: v for k, v in four().items() if k != "C6w"}), "not shown under P1"),
         (lambda: hold_run({k: v._replace(engaged=0.3) if k == "C6r" else v for k, v in four().items()}),
-         "no control under P1"),
+         "no control at equal engagement under P1, P2, P5"),
         (lambda: hold_run({c: planted(0.1, engaged=0.2, prompts=12, seed=s) for s, c in enumerate(four())}),
          "12 base prompts of at least 20"),
     ],
@@ -444,3 +446,33 @@ def test_alpha_and_layers_make_the_hold(run, axis_dir, tmp_path):
         assert np.isinf(d[0].high).all()
     with pytest.raises(ConfigError, match="no such block"):
         edits(hold_layers=(2,))
+
+
+# --- the shipped run file -------------------------------------------------------------------------------------
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "role_hold" / "h1.toml"
+
+
+def test_the_shipped_file_is_the_experiment():
+    assert read_spec(EXAMPLE, axis="axes/smollm2") == make_spec("small", **H1, axis="axes/smollm2")
+    assert (EXAMPLE.parent / read_spec(EXAMPLE).axis).resolve() == EXAMPLE.parents[2] / "axes" / "smollm2"
+
+
+def test_what_it_says_of_power_and_of_the_whole_experiment_is_so(tmp_path):
+    said = EXAMPLE.read_text(encoding="utf-8").replace("\n#", "")
+    spec = read_spec(EXAMPLE)
+    assert "needs 99 base prompts, 132 with all 3 pressures" in power_line(spec)
+    assert "this run has 36 and finds 0.17 at best" in power_line(spec)
+    for figure in ("0.17", "0.10 needs 99, and 132"):
+        assert figure in said
+    lines = [x.removeprefix("#   ") for x in EXAMPLE.read_text(encoding="utf-8").splitlines() if " = " in x]
+    whole = [x for x in lines if not x.startswith(("#", "multitudes"))][:8]
+    prompts = "".join(f'[[prompt]]\nid = "p{i}"\ntext = "Tell me about day {i}."\n' for i in range(150))
+    (tmp_path / "prompts.toml").write_text(prompts)
+    (tmp_path / "whole.toml").write_text("\n".join(whole))
+    asked = read_spec(tmp_path / "whole.toml")
+    cast = make_cast(asked, base=tmp_path)
+    assert (len(cast.personas), len(cast.evaluation), asked.crossed) == (12, 100, True)
+    assert asked.with_controls == ("C0", "C3", "C5", "C6", "C6w", "C6r", "C7b")
+    with pytest.raises(ConfigError, match="too few base prompts"):
+        make_cast(asked.model_copy(update={"base_prompts": None}))

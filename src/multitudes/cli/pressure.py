@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -146,13 +147,19 @@ def banks(
 def _spec(preset: str, file: Path | None, **options: Any) -> tuple[Any, Path]:
     from multitudes.study.pressure.spec import make_spec, read_spec
 
-    changes = {k: str(v) if isinstance(v, Path) else v for k, v in options.items() if v is not None}
+    base = Path() if file is None else file.parent
+    changes = {k: _from(base, v) if isinstance(v, Path) else v for k, v in options.items() if v is not None}
     for key in ("conditions", "pressures", "dispositions"):
         if key in changes:
             changes[key] = tuple(x.strip() for x in changes[key].split(",") if x.strip())
     if file is not None:
-        return read_spec(file, **changes), file.parent
-    return make_spec(preset, **changes), Path()  # type: ignore[arg-type]
+        return read_spec(file, **changes), base
+    return make_spec(preset, **changes), base  # type: ignore[arg-type]
+
+
+def _from(base: Path, given: Path) -> str:
+    """A path of the command line as a run file in ``base`` would write it."""
+    return str(given) if given.is_absolute() or base == Path() else os.path.relpath(given, base)
 
 
 def _describe(spec: Any, base: Path, folder: Path) -> None:

@@ -18,6 +18,7 @@ from multitudes.report.pressure_figures import (
     recovery_rows,
     survival_panel,
 )
+from multitudes.report.pressure_hold import hold_section
 from multitudes.report.pressure_numbers import (
     DISPOSITIONS,
     checks,
@@ -76,8 +77,9 @@ def pressure_page(found: PressureResult) -> str:
         tag(
             "main",
             _headline(found),
-            _nav(),
+            _nav(found),
             _verdicts(found),
+            hold_section(found.hold, PRESSURE_NAMES),
             *(_curves(found, d) for d in dispositions),
             *(_survival(found, d) for d in dispositions),
             _recovery(found, dispositions),
@@ -131,9 +133,10 @@ def _headline(found: PressureResult) -> Markup:
     return tag("section", weak, tag("ul", *items, class_="headlines"), power, id="headline")
 
 
-def _nav() -> Markup:
+def _nav(found: PressureResult) -> Markup:
     links = (
         ("verdicts", "Verdicts"),
+        *((("hold", "Role hold"),) if found.hold is not None else ()),
         ("kept", "What is kept"),
         ("survival", "When it goes"),
         ("recovery", "What comes back"),

@@ -109,11 +109,8 @@ def judge_hold(
         return HoldVerdict("refuted", ("the gain vanishes once both start equally strong",), held)
     if len(held) * 2 >= len(family) and NEEDED in held and not reasons:
         return HoldVerdict("confirmed", (f"all conditions hold under {', '.join(held)}",), held)
-    reasons += [
-        f"the hold on random directions is no control under {x.pressure}: it engages {x.engaged_more:+.2f}"
-        for x in family
-        if not x.controlled
-    ]
+    if other_dose := [x.pressure for x in family if not x.controlled]:
+        reasons.append(f"no control at equal engagement under {', '.join(other_dose)}")
     if NEEDED not in held:
         reasons.append(f"not shown under {NEEDED}")
     if len(held) * 2 < len(family):
