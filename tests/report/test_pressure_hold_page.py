@@ -73,7 +73,9 @@ def test_engagement_stands_side_by_side_and_another_dose_is_marked(page):
 
 
 def test_what_it_costs_is_told_with_its_gates(page):
-    costs = re.findall(r'<th scope="row">([^<]*)<small>([^<]*)</small></th><td>([^<]*)(?:<small>([^<]*))?', page)
+    costs = re.findall(
+        r'<th scope="row">([^<]*)<small>([^<]*)</small></th><td class="nowrap">([^<]*)(?:<small>([^<]*))?', page
+    )
     by = {name: (note, value, around) for name, note, value, around in costs}
     note, value, around = by["Perplexity of running text under its own hold"]
     assert (value, around) == ("1.034", "1.011 to 1.058")
@@ -88,6 +90,13 @@ def test_what_it_costs_is_told_with_its_gates(page):
 def test_without_a_hold_there_is_no_section():
     assert hold_section(None, {}) is None
     assert "#hold" not in pressure_page(result())
+
+
+def test_starts_that_do_not_differ_are_said_to_be_alike():
+    same = pressure()
+    numbers = tuple(x.model_copy(update={"value": 0.004}) if x.name == "hold_start_gap" else x for x in same.numbers)
+    drawn = hold_section(held(pressures=(same.model_copy(update={"numbers": numbers}),)), {})
+    assert "B − A at an equal start (both start alike)" in drawn
 
 
 def test_a_floor_is_told_as_one():

@@ -107,13 +107,13 @@ def record(plain, held, *, engaged=0.2, tokens=255):
 
 def test_the_ratio_is_e_to_the_mean_paired_difference():
     rng = np.random.default_rng(0)
-    plain, cost = rng.normal(3, 0.5, size=16), rng.normal(0.03, 0.01, size=16)
+    plain, cost = rng.normal(3, 0.5, size=16), rng.normal(0.03, 0.04, size=16)
     records = [record(p, [p + c]) for p, c in zip(plain, cost, strict=True)]
     found = reading_of(records, "C6", planned=16, seed=0, draws=400)
     assert found.ratio.value == pytest.approx(math.exp(cost.mean()), abs=1e-12)
     spread = 2 * cost.std(ddof=1) / 4
-    assert found.ratio.low == pytest.approx(math.exp(cost.mean() - spread), abs=0.003)
-    assert found.ratio.high == pytest.approx(math.exp(cost.mean() + spread), abs=0.003)
+    assert found.ratio.low == pytest.approx(math.exp(cost.mean() - spread), abs=0.004)
+    assert found.ratio.high == pytest.approx(math.exp(cost.mean() + spread), abs=0.004)
     assert (found.engaged, found.tokens, found.ratio.n) == (pytest.approx(0.2), 16 * 255, 16)
     random = reading_of(records, "C6r", planned=16, seed=0, draws=400)
     assert random.ratio.value == pytest.approx(math.exp(2 * cost.mean()), abs=1e-12)
@@ -161,8 +161,8 @@ def planted(rate, *, engaged, start=0.6, failed=0.0, prompts=30, seed=0):
     return Arm(cells, cells, failed, np.full(prompts, np.nan), 0, engaged, None, prompts)
 
 
-def hold_run(arms, *, cost=0.01, prose=None, conditions=("C0", "C3", "C6", "C6w", "C6r")):
-    spec = PressureSpec(pressures=PRESSURES, conditions=conditions, draws=200)
+def hold_run(arms, *, cost=0.01, prose=None, conditions=("C0", "C3", "C6", "C6w", "C6r"), personas=8):
+    spec = PressureSpec(pressures=PRESSURES, conditions=conditions, draws=200, personas=personas)
     records = tuple(record(3.0, [3.0 + cost + 0.001 * k]) for k in range(16))
     turn = SimpleNamespace(reply="a b c d e f g h")
     talks = [SimpleNamespace(id=f"{c}.{p}", condition=c, personas=("a",), turns=[turn])
@@ -252,8 +252,11 @@ def test_another_dose_of_random_directions_is_warned_of():
     arms = four()
     found = hold_run(arms | {"C6r": arms["C6r"]._replace(engaged=0.12)})
     assert any("−0.08 under P1, −0.08 under P2" in w for w in found.warnings)
-    alone = hold_run({k: v for k, v in arms.items() if k != "C6w"}, conditions=("C0", "C3", "C6", "C6r"))
+    fewer = {k: v for k, v in arms.items() if k != "C6w"}
+    alone = hold_run(fewer, conditions=("C0", "C3", "C6", "C6r"), personas=1)
     assert any("nobody else's range" in w for w in alone.warnings)
+    before = hold_run(fewer, conditions=("C0", "C3", "C6"))
+    assert before.warnings == ("The controls of the hold have not been run (C6r, C6w): go on with the run.",)
 
 
 # --- a run on the tiny engine ---------------------------------------------------------------------------------

@@ -92,7 +92,8 @@ def _start(p: HoldPressure) -> str:
     gap = p.number("hold_start_gap")
     if gap is None or gap.value is None or not math.isfinite(gap.value):
         return ""
-    return f" (B starts {two(abs(gap.value))} {'higher' if gap.value >= 0 else 'lower'})"
+    by = two(abs(gap.value))
+    return " (both start alike)" if by == "0" else f" (B starts {by} {'higher' if gap.value > 0 else 'lower'})"
 
 
 def _engaged(held: HoldResult) -> Markup:
@@ -112,11 +113,11 @@ def _engaged(held: HoldResult) -> Markup:
             tag(
                 "tr",
                 tag("th", p.pressure, scope="row"),
-                *(tag("td", percent(s)) for s in shares),
+                *(tag("td", percent(s), class_="nowrap") for s in shares),
                 tag("td", told, note),
             )
         )
-    return tag("div", tag("table", top, tag("tbody", *rows), class_="nowrap"), class_="scroll")
+    return tag("div", tag("table", top, tag("tbody", *rows)), class_="scroll")
 
 
 def _cost(held: HoldResult) -> Markup:
@@ -141,5 +142,5 @@ def _cost_row(name: str, n: Number, *notes: str) -> Markup:
     return tag(
         "tr",
         tag("th", name, tag("small", note), scope="row"),
-        tag("td", value, tag("small", around) if around else None),
+        tag("td", value, tag("small", around) if around else None, class_="nowrap"),
     )

@@ -191,8 +191,13 @@ def _warnings(family: Sequence[HeldUnder], run: PressureRun) -> tuple[str, ...]:
             f"The hold on random directions does not engage as often as the hold ({', '.join(apart)} of all tokens, "
             f"±{ENGAGED_WITHIN:g} is allowed): it is another dose there, and B − C shows nothing."
         )
-    if OTHER not in run.conditions:
-        out.append("With one persona there is nobody else's range: B − D was not run.")
+    if missing := [c for c in (RANDOM, OTHER) if c not in run.conditions]:
+        alone = missing == [OTHER] and run.spec.personas < 2
+        out.append(
+            "With one persona there is nobody else's range: B − D was not run."
+            if alone
+            else f"The controls of the hold have not been run ({', '.join(missing)}): go on with the run."
+        )
     return tuple(out)
 
 
