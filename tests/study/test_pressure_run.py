@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -240,6 +241,15 @@ def test_a_run_that_is_half_done_counts_what_it_has(runs, tmp_path):
     assert arm.conversations == arm.clusters
     assert arm.number("auc").reason.startswith("fewer than 8 base prompts")
     assert found.headline[0].startswith(f"{sum(not t.id.startswith('cal.') for t in run.talks)} of 64 conversations")
+
+
+def test_pressures_of_which_one_is_further_than_another_are_told_without_a_verdict(runs):
+    """Eight base prompts under P1 and seven under P2 so far: too few for any statement, and no crash."""
+    run, _ = runs["never"]
+    gone = next(t.id for t in run.talks if t.id.startswith("C3.P2."))
+    found = analyse(replace(run, talks=tuple(t for t in run.talks if t.id != gone), _read={}, _speech={}))
+    verdict = next(v for v in found.verdicts if v.condition == "C1")
+    assert verdict.sentence == "no verdict: 7 base prompts, of at least 20"
 
 
 def test_a_finished_run_asks_nothing(runs):

@@ -18,6 +18,7 @@ from multitudes.measure.retention.curve import recovery
 from multitudes.measure.retention.matching import check_match
 from multitudes.measure.retention.verdict import Pressed as Family
 from multitudes.measure.retention.verdict import judge
+from multitudes.measure.stats import MIN_CLUSTERS
 from multitudes.simulate.scripts import PRESSURES, neutral_of
 from multitudes.study.pressure.arms import against_prompting, read_arm
 from multitudes.study.pressure.beside import Samples, beside
@@ -189,8 +190,8 @@ def _verdict(
             lines.append(f"{p}: not measurable ({error.found})")
         except TooFewClustersError:
             pass
-    if not family:
-        why = "; ".join(lines) or f"{clusters:g} base prompts, of at least 20"
+    if not family or clusters < MIN_CLUSTERS:  # a run that goes on may be further under one pressure than another
+        why = "; ".join(lines) if lines and not family else f"{clusters:g} base prompts, of at least 20"
         return VerdictResult(
             condition=c, label=LABELS[c], words="no verdict", sentence=f"no verdict: {why}", pressures=()
         )
