@@ -69,6 +69,11 @@ class Edited(Wrapper):
     ) -> None:
         self._ended = True
 
+    @property
+    def mark(self) -> str:
+        """What sets its words apart from those of the model inside; see ``engine_of``."""
+        return "" if self.edit is None else f"/{self.edit.fingerprint}"
+
     async def edit_of(self, messages: Sequence[Message]) -> Edit | None:
         """The edit for a conversation."""
         return self.edit
@@ -168,6 +173,11 @@ class Held(Edited):
         self.axis, self.alpha, self.seed = axis, alpha, seed
         self._holds: dict[str, asyncio.Future[Hold]] = {}
 
+    @property
+    def mark(self) -> str:
+        """How people are held; their edits come with the people."""
+        return f"/hold:{self.alpha:g}:{self.seed}"
+
     async def edit_of(self, messages: Sequence[Message]) -> Edit | None:
         """The hold of the person whose system text opens the conversation."""
         system = messages[0].text if messages and messages[0].role == "system" else ""
@@ -191,6 +201,14 @@ class Held(Edited):
 def has_taps(model: Any) -> bool:
     """Whether a model's residual stream can be read and edited."""
     return all(hasattr(model, name) for name in ("read", "read_turns", "n_layers", "d_model"))
+
+
+def engine_of(model: ChatModel) -> str:
+    """Fingerprint of a model with everything that is done to it: of two that may differ in a word, it differs."""
+    out, inside = model.info.fingerprint, model
+    while isinstance(inside, Edited):
+        out, inside = out + inside.mark, inside.inner
+    return out
 
 
 def steer(model: ChatModel, axis: Axis, strength: float, *, layer: int | None = None, how: str = "") -> Edited:

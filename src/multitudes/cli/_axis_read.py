@@ -93,13 +93,16 @@ def drift(
     max_tokens: Annotated[int, typer.Option(help="Longest answer.")] = 96,
     encoder: Annotated[str, typer.Option(help="For prediction from messages: minilm, hash or none.")] = "minilm",
     out: Annotated[
-        Path | None, typer.Option(help="Folder of drift.json and drift.html; AXIS/drift otherwise.")
+        Path | None, typer.Option(help="Folder of results and of what was held; AXIS/drift otherwise.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Root of all seeds.")] = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be asked, and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Hold the four drift domains, read the model while it talks, and write numbers and a page."""
+    """Hold the four drift domains, read the model while it talks, and write numbers and a page.
+
+    A run that was cut off goes on with the same command; what was held before is not held again.
+    """
     with ending():
         from multitudes.axis.artifact import load_axis
         from multitudes.core.loop import run_sync
@@ -131,16 +134,16 @@ def drift(
         vectors = None if encoder == "none" else load_encoder(encoder)
         shared: Any = {}
         speaker = load(model or _model_of(axis), shared=shared)
+        place = out or folder / "drift"
         player = None if auditor is None else load(auditor, shared=shared)
         with progress() as watch:
             run = run_sync(
                 run_drift(
                     arms_of(speaker, axis, caps=cap or (), steers=steer or ()), axis, setup=setup, auditor=player,
-                    told=lambda done, total: watch(_Step("conversations", done, total)),
+                    folder=place, told=lambda done, total: watch(_Step("conversations", done, total)),
                 )
             )  # fmt: skip
         result = drift_result(run, encoder=vectors)
-        place = out or folder / "drift"
         written = write_result(result, place / "drift.json")
         page = write_drift_page(result, place / "drift.html")
         if as_json:

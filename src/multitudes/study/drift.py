@@ -1,20 +1,23 @@
 """The four drift domains on one model, plain or under several edits: hold them, read them while they run.
 
 Arms hear identical messages in identical order and draw from identical seeds, at the same time, so that arms which
-share a local engine share its batches.
+share a local engine share its batches. Given a folder, every conversation is stored as it ends.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass, field
+from contextlib import aclosing, nullcontext
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from multitudes.axis.axis import Axis
 from multitudes.axis.project import axis_id
+from multitudes.axis.remedy import engine_of
 from multitudes.axis.watch import Tapped, watched_layers
+from multitudes.core.canonical import content_hash
 from multitudes.core.errors import ConfigError
 from multitudes.core.records import Conversation
 from multitudes.models.base import Capabilities, ChatModel, Sampling
@@ -30,8 +33,10 @@ from multitudes.simulate.drift_domains import (
 )
 from multitudes.simulate.guards import GUARDS
 from multitudes.simulate.targets import ModelTarget
+from multitudes.study.drift_store import DriftStore
 
 IN_FLIGHT = 64
+HELD_SCHEMA = 1  # raise it when the same settings lead to other conversations: older ones are then held again
 Told = Callable[[int, int], None]
 
 
@@ -114,21 +119,25 @@ async def run_drift(
     *,
     setup: DriftSetup | None = None,
     auditor: ChatModel | None = None,
+    folder: Path | None = None,
     told: Told = lambda done, total: None,
 ) -> DriftRun:
-    """Hold the domains with every arm.
+    """Hold the domains with every arm, or go on where an earlier run in ``folder`` stopped.
 
     Args:
         arms: Models by name, all with the weights of ``axis``: plain, capped, steered, held.
         axis: Their axis.
         setup: What is held; the default if None.
         auditor: Who plays the users; without one the scripts are sent as they stand.
+        folder: Where conversations are stored as they end, and what is there is not held again; nothing is stored
+            if None.
         told: Called with the number of conversations that have ended, and of all.
 
     Raises:
         ConfigError: No arm.
         Unsupported: An arm without taps.
         AxisMismatch: An arm that the axis was not fitted on.
+        StoreError, RunLocked: The folder cannot be used.
     """
     if not arms:
         raise ConfigError("nobody is talked to", where="arms", expected="at least one model")
@@ -143,26 +152,43 @@ async def run_drift(
     tapped = {name: Tapped(model, axis) for name, model in arms.items()}
     done = 0
 
-    async def hold_arm(model: Tapped) -> dict[str, Conversation]:
+    async def hold_arm(name: str, store: DriftStore | None) -> dict[str, Conversation]:
         nonlocal done
-        found: dict[str, Conversation] = {}
+        keys = _keys(talks, tapped[name], how, auditor)
+        kept = {} if store is None else store.held(keys.values())
+        found = {t.talk.id: kept[keys[t.talk.id]] for t in talks if keys[t.talk.id] in kept}
+        done += len(found)
+        told(done, len(talks) * len(arms))
         held = hold_all(
-            [t.talk for t in talks], simulator=user, target=ModelTarget(model, how.sampling), rules=rules,
-            in_flight=IN_FLIGHT,
+            [t.talk for t in talks if t.talk.id not in found], simulator=user,
+            target=ModelTarget(tapped[name], how.sampling), rules=rules, in_flight=IN_FLIGHT,
         )  # fmt: skip
-        async with aclosing(held):
+        async with aclosing(held):  # a store that fails must not leave conversations going on unheard
             async for conversation in held:
+                if store is not None:
+                    store.add(keys[conversation.id], conversation)
                 found[conversation.id] = conversation
                 done += 1
                 told(done, len(talks) * len(arms))
-        return found
+        return {t.talk.id: found[t.talk.id] for t in talks}
 
     told(0, len(talks) * len(arms))
-    held = await _all([hold_arm(model) for model in tapped.values()])
+    with nullcontext() if folder is None else DriftStore(folder, write=True) as store:
+        held = await _all([hold_arm(name, store) for name in arms])
     return DriftRun(
         how, mode, axis, tuple(talks), dict(zip(arms, held, strict=True)),
         {name: model.info for name, model in arms.items()}, "" if auditor is None else auditor.info.name,
     )  # fmt: skip
+
+
+def _keys(talks: Sequence[DriftTalk], model: Tapped, how: DriftSetup, auditor: ChatModel | None) -> dict[str, str]:
+    """By id of a talk, the hash of everything that the conversation depends on."""
+    setting = {
+        "schema": HELD_SCHEMA, "engine": engine_of(model.inner), "axis": model.id, "layers": model.layers,
+        "sampling": asdict(how.sampling),
+        "user": None if auditor is None else [auditor.info.fingerprint, asdict(how.user_sampling)],
+    }  # fmt: skip
+    return {t.talk.id: content_hash([setting, t.talk.id, t.talk.prompt]) for t in talks}
 
 
 async def _all(arms: Sequence[Any]) -> list[dict[str, Conversation]]:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from multitudes.axis.axis import Axis
 from multitudes.axis.jailbreak import SIDES, JailbreakSet, Side
-from multitudes.axis.remedy import cap, has_taps
+from multitudes.axis.remedy import cap, engine_of, has_taps
 from multitudes.core.canonical import canonical_json
 from multitudes.core.errors import ConfigError, DataFormatError, StoreError, Unsupported
 from multitudes.core.seeds import derive_seed
@@ -223,7 +223,8 @@ async def collect_rows(
     """
     units = units_of(asked)
     header = {
-        "jailbreak_rows": ROWS_SCHEMA, "set": asked.hash, "seed": seed, "arms": {a.name: _engine(a) for a in arms},
+        "jailbreak_rows": ROWS_SCHEMA, "set": asked.hash, "seed": seed,
+        "arms": {a.name: engine_of(a.model) for a in arms},
         "axis": axis.about.get("role_set_hash"), "layers": list(layers_of(axis)), "temperature": sampling.temperature,
         "top_p": sampling.top_p, "max_tokens": sampling.max_tokens,
     }  # fmt: skip
@@ -288,11 +289,6 @@ def _row(arm: str, unit: Unit, reply: Reply, declines: Sequence[float], complies
         0 if seen is None else seen.n_tokens, tuple(declines), tuple(complies), z[at], z[after], engaged,
         0.0 if seen is None else seen.moved,
     )  # fmt: skip
-
-
-def _engine(arm: Arm) -> str:
-    edit = getattr(arm.model, "edit", None)
-    return arm.model.info.fingerprint + ("" if edit is None else f"/{edit.fingerprint}")
 
 
 # --- rows on disk ---------------------------------------------------------------------------------------------
