@@ -86,6 +86,7 @@ class MiniLMEncoder:
 
     def __init__(self) -> None:
         from multitudes.models.local.embedded import require
+        from multitudes.models.local.quiet import no_bars
 
         folder = require("minilm")
         try:
@@ -95,7 +96,8 @@ class MiniLMEncoder:
         except ImportError as error:
             raise MissingExtra("local", "the encoder 'minilm'") from error
         self._torch = torch
-        self._model: Any = AutoModel.from_pretrained(str(folder), dtype=torch.float32).eval()
+        with no_bars():
+            self._model: Any = AutoModel.from_pretrained(str(folder), dtype=torch.float32).eval()
         self._tokenizer: Any = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.enable_truncation(self.MAX_TOKENS)
         self._tokenizer.enable_padding()

@@ -48,11 +48,11 @@ def open_local(
 
     from multitudes.models.local.engine import LocalModel
     from multitudes.models.local.packing import pack_linears
+    from multitudes.models.local.quiet import no_bars
     from multitudes.models.local.runner import MASK_BY_LAYER, SINGLE_MASK, Runner
     from multitudes.models.local.template import ChatTemplate
 
     transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
     path = str(folder)
     number_type = getattr(torch, dtype, None)
     if not isinstance(number_type, torch.dtype) or not number_type.is_floating_point:
@@ -68,7 +68,8 @@ def open_local(
                 hint="serve it with an OpenAI-compatible server and use http://HOST/v1#MODEL",
             )  # fmt: skip
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
-        module = AutoModelForCausalLM.from_pretrained(path, dtype=number_type, trust_remote_code=False)
+        with no_bars():
+            module = AutoModelForCausalLM.from_pretrained(path, dtype=number_type, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise ModelError(
             "no model could be loaded", where=path, found=str(error).strip().splitlines()[0][:300],
