@@ -1,4 +1,4 @@
-"""The small preset of an axis fit on the embedded model: time, what is kept on the disk, and whether it is worth it.
+"""The small preset of an axis fit on the embedded model: time, memory, what is kept on the disk, and its worth.
 
 Kept bytes are measured while the fit runs, at their largest. Beside them stands what storing every answer would take:
 one (blocks, width) mean per answer in bfloat16, as the published pipeline does (its three models: 140 to 434 GB, from
@@ -18,7 +18,7 @@ from multitudes.axis.presets import preset
 from multitudes.axis.roles import shipped
 from multitudes.models.load import load
 
-LIMIT_S, LIMIT_MIB = 240, 50
+LIMIT_S, LIMIT_MIB, LIMIT_PEAK_MIB = 240, 50, 2048
 
 
 def size_of(folder: Path) -> int:
@@ -56,7 +56,8 @@ def main() -> None:
     each = axis.n_layers * axis.d_model * 2
     stored_70b = (275 * 5 * 240 + 1200) * 80 * 8192 * 2
     ours_70b = 2 * 2 * 276 * 80 * 8192 * 4
-    print(f"fit: {took.wall:.0f} s, {took.cpu:.0f} CPU-s; peak memory {peak_rss_mib():.0f} MiB")
+    peak = round(peak_rss_mib())  # of the fit and of the check after it
+    print(f"fit: {took.wall:.0f} s, {took.cpu:.0f} CPU-s; peak memory {peak} MiB")
     print(f"kept on the disk: {kept / 2**20:.1f} MiB at most; every answer stored: {answers * each / 2**20:.1f} MiB")
     share = ours_70b / stored_70b
     print(f"full protocol, 80 blocks of 8,192: {ours_70b / 1e9:.1f} of {stored_70b / 1e9:.0f} GB, {share:.1%}")
@@ -67,10 +68,14 @@ def main() -> None:
     )
     figures = {
         "seconds": round(took.wall, 1), "cpu_seconds": round(took.cpu, 1), "kept_mib": round(kept / 2**20, 1),
-        "peak_mib": round(peak_rss_mib()), "split_half": round(split, 4), "capture_error": capture.error,
+        "peak_mib": peak, "split_half": round(split, 4), "capture_error": capture.error,
     }  # fmt: skip
-    holds = took.wall <= LIMIT_S and kept <= LIMIT_MIB << 20 and split >= 0.8 and capture.error <= 1e-5
-    goal = f"{LIMIT_S} s on two idle cores, {LIMIT_MIB} MiB kept, split-half .8, capture error 1e-5"
+    small = kept <= LIMIT_MIB << 20 and peak <= LIMIT_PEAK_MIB
+    holds = took.wall <= LIMIT_S and small and split >= 0.8 and capture.error <= 1e-5
+    goal = (
+        f"{LIMIT_S} s on two idle cores, {LIMIT_PEAK_MIB} MiB of memory, {LIMIT_MIB} MiB kept, split-half .8, "
+        "capture error 1e-5"
+    )
     finish("axis_fit", figures, goal, holds, at)
 
 

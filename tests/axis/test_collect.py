@@ -12,6 +12,7 @@ pytest.importorskip("torch")
 
 from multitudes.api import fit_axis
 from multitudes.axis import build
+from multitudes.axis import collect as collecting
 from multitudes.axis.adherence import by_judge, by_likelihood, threshold
 from multitudes.axis.answers import Answer, Step, read_answers
 from multitudes.axis.artifact import load_axis, save_axis
@@ -82,6 +83,18 @@ def test_a_killed_collection_goes_on_and_ends_with_the_same_sums(done, little, t
     assert again.theta == whole.theta
     with pytest.raises(CollectionMismatch, match="something else"):
         asyncio.run(collect(tiny_model(), little, SIZE, tmp_path, seed=1))
+
+
+def test_tokens_of_few_answers_are_held_at_a_time(done, little, tmp_path, monkeypatch):
+    _, whole = done
+    monkeypatch.setattr(collecting, "NORMS_AT_ONCE", 5)
+    model, asked = tiny_model(), []
+    inner = model.read
+    monkeypatch.setattr(model, "read", lambda items, layers: (asked.append(len(items)), inner(items, layers))[1])
+    found = asyncio.run(collecting.collect_fixed(model, little, SIZE, tmp_path))
+    assert asked == [5, 5, 5, 3]
+    assert found.norm_tokens == whole.fixed.norm_tokens
+    assert found.norm_sums == pytest.approx(whole.fixed.norm_sums, rel=1e-9)
 
 
 def test_no_file_grows_with_answers_times_width(done):

@@ -36,6 +36,7 @@ from multitudes.models.base import ChatModel, Message, Reply, Request, Sampling,
 SHARD = 8  # conditions whose answers are folded and written together
 MIN_TOKENS = 3  # counted tokens below which an answer is unscored
 FEW_QUESTIONS = 24  # up to so many, sums by question are kept at every layer; else at those that are looked at
+NORMS_AT_ONCE = 32  # answers whose tokens are held, at every layer, while their norms are taken
 CODE_SCHEMA = 1  # raise it when what is asked or folded changes: older parts are then not continued
 
 
@@ -161,8 +162,9 @@ async def _fixed(
     items = [
         ScoreItem(messages_of(c, q), text, include_end=False) for c in plan if c.kind == "default" for q in questions
     ]
-    for acts in await model.read(items, layers):
-        sums.add_norms(np.linalg.norm(acts, axis=2).sum(axis=1), tokens=acts.shape[1])
+    for start in range(0, len(items), NORMS_AT_ONCE):
+        for acts in await model.read(items[start : start + NORMS_AT_ONCE], layers):
+            sums.add_norms(np.linalg.norm(acts, axis=2).sum(axis=1), tokens=acts.shape[1])
     told(Step("fixed text", len(shards), len(shards)))
     done = sums.collected()
     done = replace(done, controls={k: v for k, v in done.controls.items() if k != UNFILTERED})

@@ -522,8 +522,8 @@ def test_packed_logits_are_the_logits_of_transformers(smollm2):
     rows = [Row(ids, wanted=list(range(len(ids))), keep=False) for ids in talks]
     with torch.inference_mode():
         smollm2.batcher.prefill(rows)
-        got = {id(row): logits for row, logits in smollm2.batcher.logits(rows)}
         for row, ids in zip(rows, talks, strict=True):
+            got = torch.cat([logits for _, logits in smollm2.batcher.logits(row.hidden)])
             want = plain(torch.tensor([ids])).logits[0]
-            assert (got[id(row)] - want).abs().max() < 1e-3
-            assert torch.equal(got[id(row)].argmax(-1), want.argmax(-1))
+            assert (got - want).abs().max() < 1e-3
+            assert torch.equal(got.argmax(-1), want.argmax(-1))

@@ -20,7 +20,7 @@ from multitudes.models.local.runner import HOLE, Runner, SlotCache
 
 PAD_SHARE = 0.15  # of the tokens fed in one prefill, at most this much is padding
 PREFILL_TOKENS = 4096  # fed in one forward pass at most; bounds the memory of activations
-LOGIT_ROWS = 2048  # rows of the vocabulary-wide output at one time (0.4 GB at 49,152 tokens)
+LOGIT_BYTES = 64 << 20  # of the vocabulary-wide output at one time: 341 rows of 49,152 tokens
 DROP_SHARE = 0.25  # finished rows leave a decoding batch once they make up this share
 GROWTH = 96  # slots that a kept entry is made longer than needed, so that its next turn fits
 
@@ -218,34 +218,40 @@ class Batcher:
         wider[:, :, :, :n_known] = kv[:, :, :, :n_known]
         return wider
 
-    def empty_slots(self, n_rows: int, n_slots: int) -> SlotCache:
-        """A cache of empty slots in memory that is reused from batch to batch and always finite."""
+    def empty_slots(self, n_rows: int, n_slots: int, *, one_pass: bool = False) -> SlotCache:
+        """A cache of empty slots in memory that is reused from batch to batch and always finite.
+
+        Args:
+            n_rows: Rows.
+            n_slots: Slots of each.
+            one_pass: The cache is used in one forward pass from the first token on and never read again. Then a
+                layer needs its keys and values only while it runs, and all layers write to the same memory.
+        """
         r = self.runner
-        shape = (r.n_layers, 2, n_rows, r.kv_heads, n_slots, r.d_head)
+        shape = (1 if one_pass else r.n_layers, 2, n_rows, r.kv_heads, n_slots, r.d_head)
         size = int(np.prod(shape))
         if self._workspace.numel() < size:
+            self._workspace = self._workspace.new_zeros(0)  # the old one goes before the new one comes
             self._workspace = torch.zeros(int(size * 1.1), dtype=r.dtype, device=r.device)
         elif self._spoiled:  # a masked slot still counts as 0 times what it holds, and that must be a number
             self._workspace.zero_()
         self._spoiled = False
-        kv = self._workspace[:size].view(shape)
+        kv = self._workspace[:size].view(shape).expand(r.n_layers, -1, -1, -1, -1, -1)
         return SlotCache(kv, torch.full((n_rows, n_slots), HOLE, dtype=torch.long, device=r.device), 0)
 
     def mark(self, hidden: torch.Tensor) -> None:
         """Note whether numbers that are not finite may have been written to the workspace."""
         self._spoiled |= not bool(torch.isfinite(hidden).all())
 
-    def logits(self, rows: Sequence[Row]) -> Iterator[tuple[Row, torch.Tensor]]:
-        """Next-token logits (wanted, vocabulary) of prefilled rows, a bounded number at a time."""
-        todo = list(rows)
-        while todo:
-            part: list[Row] = []
-            count = 0
-            while todo and (not part or count + len(todo[0].hidden) <= LOGIT_ROWS):
-                count += len(todo[0].hidden)
-                part.append(todo.pop(0))
-            out = self.runner.logits(torch.cat([r.hidden for r in part]))
-            yield from zip(part, torch.split(out, [len(r.hidden) for r in part]), strict=True)
+    def logits(self, hidden: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
+        """Next-token logits (n, vocabulary) of last hidden states (N, d_model), so many as ``LOGIT_BYTES`` hold.
+
+        Yields:
+            The number of the first state of each part, and the part's logits.
+        """
+        step = max(1, LOGIT_BYTES // (self.runner.vocabulary * max(4, self.runner.dtype.itemsize)))
+        for start in range(0, len(hidden), step):
+            yield start, self.runner.logits(hidden[start : start + step])
 
     # --- decode ---------------------------------------------------------------------------------------------
 
@@ -270,6 +276,8 @@ class _Decoding:
             n = len(g.row.ids)
             assert g.row.entry is not None
             self.cache.kv[:, :, i, :, :n] = g.row.entry.kv[:, :, :, :n]
+            if not g.row.keep:
+                g.row.entry = None
             self.cache.positions[i, :n] = torch.arange(n, device=self.cache.positions.device)
         self.cache.used = longest
         self.done: list[bool] = [False] * len(self.live)
@@ -278,7 +286,7 @@ class _Decoding:
         self.plan = Plan(batcher.runner, edits, watch=watch) if watch or any(edits) else None
 
     def run(self) -> None:
-        logits = torch.cat([out for _, out in self.batcher.logits([g.row for g in self.live])])
+        logits = self.batcher.runner.logits(torch.cat([g.row.hidden for g in self.live]))
         step = 0
         while True:
             self._sample(logits, step)

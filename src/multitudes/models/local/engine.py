@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from typing import Literal, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -31,6 +32,7 @@ from multitudes.models.edit import Edit
 from multitudes.models.local import sampling
 from multitudes.models.local.batch import Batcher, Generation, Row
 from multitudes.models.local.inside import ReadsInside, salt_of
+from multitudes.models.local.reading import told_logp
 from multitudes.models.local.runner import Runner
 from multitudes.models.local.template import ChatTemplate
 
@@ -274,18 +276,23 @@ class LocalModel(ReadsInside):
         for row, members in rows:
             row.wanted = sorted({p for i in members for p in range(plans[i].n_context - 1, len(plans[i].ids) - 1)})
         self.batcher.prefill([row for row, _ in rows])
-        members_of = {id(row): members for row, members in rows}
+        states: list[int] = []  # of each token, the number of the state that it follows
+        tokens: list[int] = []
+        first = 0
+        for row, members in rows:
+            at = {p: first + k for k, p in enumerate(row.wanted or ())}
+            for ids, n_context, _ in (plans[i] for i in members):
+                states += [at[p] for p in range(n_context - 1, len(ids) - 1)]
+                tokens += ids[n_context:]
+            first += len(at)
+        logp = iter(told_logp(self.batcher, torch.cat([row.hidden for row, _ in rows]), states, tokens))
         out: dict[int, Scored] = {}
-        for row, logits in self.batcher.logits([row for row, _ in rows]):
-            at = {p: k for k, p in enumerate(row.wanted or ())}
-            logp = torch.log_softmax(logits, dim=-1)
+        for row, members in rows:
             usage = Usage(prompt=len(row.ids), cached=row.n_cached - row.n_shared)
-            for i in members_of[id(row)]:
-                ids, n_context, edit = plans[i]
-                picks = [at[p] for p in range(n_context - 1, len(ids) - 1)]
-                out[i] = Scored(tuple(logp[picks, ids[n_context:]].tolist()), _spoke(self._info, edit), usage)
+            for i in members:
+                own = tuple(islice(logp, len(plans[i].ids) - plans[i].n_context))
+                out[i] = Scored(own, _spoke(self._info, plans[i].edit), usage)
                 usage = Usage()
-            row.hidden = None
         return out
 
     async def aclose(self) -> None:

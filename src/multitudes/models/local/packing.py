@@ -68,7 +68,7 @@ class _Part(nn.Module):
 
 
 def pack_linears(module: Any) -> None:
-    """Replace every float32 linear layer of ``module``, in place, by a packed one."""
+    """Replace every float32 linear layer of ``module``, in place, by a packed one; nothing else holds its weights."""
     for parent in list(module.modules()):
         for names in FUSED:
             layers = [layer for name in names if _packable(layer := getattr(parent, name, None))]
@@ -80,6 +80,8 @@ def pack_linears(module: Any) -> None:
         for name, child in list(parent.named_children()):
             if _packable(child):
                 setattr(parent, name, PackedLinear(child.weight, child.bias))
+    for left in (*module.parameters(), *module.buffers()):  # views of the weights' file, which maps the whole of it
+        left.data = left.data.clone()
 
 
 def _packable(layer: Any) -> TypeGuard[nn.Linear]:

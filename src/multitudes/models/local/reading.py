@@ -5,9 +5,11 @@ This is the plain way, against which reading while writing is checked: no prefix
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from itertools import islice
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -15,10 +17,11 @@ from numpy.typing import NDArray
 
 from multitudes.models.base import Bare, Followed
 from multitudes.models.edit import Edit
-from multitudes.models.local.batch import Batcher, Row
+from multitudes.models.local.batch import Batcher
 from multitudes.models.local.editing import Plan, check_layers
 from multitudes.models.local.runner import HOLE
 
+Kept = TypeVar("Kept")
 READ_TOKENS = 4096  # fed in one pass at most, padding included
 
 
@@ -45,12 +48,16 @@ def read_tokens(batcher: Batcher, passages: Sequence[Passage], layers: Sequence[
     Raises:
         ConfigError: A layer the model does not have.
     """
+
+    def keep(group: Sequence[int], h: torch.Tensor) -> list[list[torch.Tensor]]:
+        rows = enumerate(passages[i].spans for i in group)
+        return [[h[row, a:b].to(torch.float32, copy=True) for a, b in spans] for row, spans in rows]
+
     out: list[list[NDArray[Any]]] = [[] for _ in passages]
-    for group, acts in _passes(batcher, passages, layers):
+    for group, kept in _passes(batcher, passages, layers, keep):
         for row, i in enumerate(group):
-            for start, stop in passages[i].spans:
-                parts = [acts[layer][row, start:stop].float().cpu().numpy() for layer in layers]
-                out[i].append(np.stack(parts))
+            for s in range(len(passages[i].spans)):
+                out[i].append(np.stack([kept[layer][row][s].cpu().numpy() for layer in layers]))
     return out
 
 
@@ -59,11 +66,15 @@ def read_means(batcher: Batcher, passages: Sequence[Passage], layers: Sequence[i
 
     Reduced on the device, so that what leaves it does not grow with the length of the texts.
     """
+
+    def keep(group: Sequence[int], h: torch.Tensor) -> list[list[torch.Tensor]]:
+        rows = enumerate(passages[i].spans for i in group)
+        return [[h[row, a:b].float().mean(dim=0) for a, b in spans] for row, spans in rows]
+
     out: list[NDArray[np.float32]] = [np.zeros(0, np.float32)] * len(passages)
-    for group, acts in _passes(batcher, passages, layers):
+    for group, kept in _passes(batcher, passages, layers, keep):
         for row, i in enumerate(group):
-            spans = passages[i].spans
-            means = [torch.stack([acts[layer][row, a:b].float().mean(dim=0) for layer in layers]) for a, b in spans]
+            means = [torch.stack([kept[layer][row][s] for layer in layers]) for s in range(len(passages[i].spans))]
             shape = (0, len(layers), int(batcher.runner.config.hidden_size))
             out[i] = torch.stack(means).cpu().numpy() if means else np.zeros(shape, np.float32)
     return out
@@ -85,16 +96,35 @@ def follow(batcher: Batcher, items: Sequence[Bare], watch: Sequence[int]) -> lis
         ids, positions = _padded(runner, [item.ids for item in part])
         plan = Plan(runner, [item.edit for item in part], watch=watch)
         around = plan.attached(positions, count=True, counted_from=[item.counted_from for item in part])
-        hidden = runner.hidden(ids, positions, batcher.empty_slots(*ids.shape), around=around)
+        hidden = runner.hidden(ids, positions, batcher.empty_slots(*ids.shape, one_pass=True), around=around)
         batcher.mark(hidden)
-        rows = [
-            Row(list(item.ids), hidden=hidden[k, item.start - 1 : len(item.ids) - 1]) for k, item in enumerate(part)
-        ]
-        for k, (_, logits) in enumerate(batcher.logits(rows)):
-            told = torch.tensor(part[k].ids[part[k].start :], device=logits.device)
-            logp = logits.gather(1, told[:, None])[:, 0] - torch.logsumexp(logits, dim=1)
-            out[group[k]] = Followed(tuple(logp.tolist()), plan.seen(k, tuple(watch)))
+        states = torch.cat([hidden[k, item.start - 1 : len(item.ids) - 1] for k, item in enumerate(part)])
+        told = torch.tensor([token for item in part for token in item.ids[item.start :]], device=states.device)
+        logp: list[float] = []
+        for start, logits in batcher.logits(states):
+            own = logits.gather(1, told[start : start + len(logits), None])[:, 0]
+            logp += (own - torch.logsumexp(logits, dim=1)).tolist()
+        rest = iter(logp)
+        for k, item in enumerate(part):
+            own_logp = tuple(islice(rest, len(item.ids) - item.start))
+            out[group[k]] = Followed(own_logp, plan.seen(k, tuple(watch)))
     return [out[i] for i in range(len(items))]
+
+
+def told_logp(batcher: Batcher, hidden: torch.Tensor, states: Sequence[int], tokens: Sequence[int]) -> list[float]:
+    """Log-probabilities of tokens, nats: each after the state of ``hidden`` (N, d_model) whose number stands with it.
+
+    One state may be followed by several tokens, where continuations part. Never more logits are held than
+    ``Batcher.logits`` gives at a time.
+    """
+    at, token = torch.tensor(states, device=hidden.device), torch.tensor(tokens, device=hidden.device)
+    out = torch.zeros(len(at), dtype=torch.float64)
+    for start, logits in batcher.logits(hidden):
+        here = torch.nonzero((at >= start) & (at < start + len(logits)))[:, 0]
+        logp = torch.log_softmax(logits, dim=-1)[at[here] - start, token[here]]
+        out[here.cpu()] = logp.double().cpu()
+    found: list[float] = out.tolist()
+    return found
 
 
 def _groups(batcher: Batcher, sequences: Sequence[Sequence[int]]) -> Iterator[list[int]]:
@@ -118,42 +148,41 @@ def _padded(runner: Any, sequences: Sequence[Sequence[int]]) -> tuple[torch.Tens
 
 
 def _passes(
-    batcher: Batcher, passages: Sequence[Passage], layers: Sequence[int]
-) -> Iterator[tuple[list[int], dict[int, torch.Tensor]]]:
-    """Groups of passages of similar length, each with its residual stream (B, n, d_model) by layer."""
+    batcher: Batcher, passages: Sequence[Passage], layers: Sequence[int],
+    keep: Callable[[Sequence[int], torch.Tensor], Kept],
+) -> Iterator[tuple[list[int], dict[int, Kept]]]:  # fmt: skip
+    """Groups of passages of similar length, each with what is kept of its residual stream (B, n, d_model), by layer.
+
+    ``keep`` is called with the group and the stream as soon as a layer has run, so that no two layers are held.
+    """
     runner = batcher.runner
     check_layers(layers, len(runner.base.layers) - 1, where="layers")
     for group in _groups(batcher, [p.ids for p in passages]):
         ids, positions = _padded(runner, [passages[i].ids for i in group])
-        cache = batcher.empty_slots(*ids.shape)
+        cache = batcher.empty_slots(*ids.shape, one_pass=True)
         edits = [passages[i].edit for i in group]
-        plan = Plan(runner, edits) if any(edits) else None
-        with _kept(runner.base.layers, layers, plan, positions) as acts:
+        around = Plan(runner, edits).attached(positions, count=False) if any(edits) else nullcontext()
+        kept: dict[int, Kept] = {}
+        with around, _told(runner.base.layers, layers, partial(_note, kept, partial(keep, group))):
             hidden = runner.hidden(ids, positions, cache)
         batcher.mark(hidden)
-        yield group, acts
+        yield group, kept
+
+
+def _note(kept: dict[int, Kept], keep: Callable[[torch.Tensor], Kept], layer: int, h: torch.Tensor) -> None:
+    kept[layer] = keep(h)
 
 
 @contextmanager
-def _kept(
-    blocks: Any, layers: Sequence[int], plan: Plan | None, positions: torch.Tensor
-) -> Iterator[dict[int, torch.Tensor]]:
-    """Keep what the wanted blocks put out, as edited: these hooks come after those of the plan."""
-    acts: dict[int, torch.Tensor] = {}
+def _told(blocks: Any, layers: Sequence[int], told: Callable[[int, torch.Tensor], None]) -> Iterator[None]:
+    """Tell what the wanted blocks put out, as edited: these hooks come after those of a plan around them."""
 
-    def keep(layer: int) -> Any:
-        def hook(_module: Any, _args: Any, output: Any) -> None:
-            acts[layer] = output[0] if isinstance(output, tuple) else output
+    def hook(layer: int) -> Any:
+        return lambda _module, _args, output: told(layer, output[0] if isinstance(output, tuple) else output)
 
-        return hook
-
-    if plan is None:
-        handles = [blocks[layer].register_forward_hook(keep(layer)) for layer in layers]
-        try:
-            yield acts
-        finally:
-            for handle in handles:
-                handle.remove()
-        return
-    with plan.attached(positions, count=False), _kept(blocks, layers, None, positions) as inner:
-        yield inner
+    handles = [blocks[layer].register_forward_hook(hook(layer)) for layer in dict.fromkeys(layers)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -110,6 +110,7 @@ class Runner:
         self.dtype, self.device = module.dtype, module.device
         heads = config.num_attention_heads
         self.n_layers = int(config.num_hidden_layers)
+        self.vocabulary = int(config.vocab_size)
         self.kv_heads = int(getattr(config, "num_key_value_heads", None) or heads)
         self.d_head = int(getattr(config, "head_dim", None) or config.hidden_size // heads)
         self._window = getattr(config, "sliding_window", None)
