@@ -7,7 +7,6 @@ happens, the result is a ``Conversation``.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
@@ -35,6 +34,7 @@ from multitudes.models.base import ChatModel, Message, Reply, ReplyFault, Reques
 from multitudes.simulate.aside import Question, option_probs
 from multitudes.simulate.faults import attribute, stop_reason
 from multitudes.simulate.guards import GUARDS, GuardContext, check, endless_goodbye
+from multitudes.simulate.in_flight import as_they_end
 from multitudes.simulate.targets import Target
 from multitudes.simulate.views import view
 
@@ -120,35 +120,15 @@ async def hold(talk: Talk, *, simulator: ChatModel, target: Target, rules: Rules
         return holding.ended(stop_reason(fault), fault)
 
 
-async def hold_all(
+def hold_all(
     talks: Sequence[Talk], *, simulator: ChatModel, target: Target, rules: Rules, in_flight: int = 64
 ) -> AsyncGenerator[Conversation, None]:
-    """Hold many at once, at most ``in_flight``, and yield each as it ends. All run in one event loop.
+    """Hold many at once and yield each as it ends; see ``as_they_end``."""
 
-    Close it (``contextlib.aclosing``) where you may leave it early: what is in flight is then cancelled.
-    """
-    queue = iter(talks)
-    running: set[asyncio.Task[Conversation]] = set()
+    async def one(talk: Talk) -> Conversation:
+        return await hold(talk, simulator=simulator, target=target, rules=rules)
 
-    def start() -> None:
-        talk = next(queue, None)
-        if talk is not None:
-            running.add(asyncio.create_task(hold(talk, simulator=simulator, target=target, rules=rules)))
-
-    for _ in range(in_flight):
-        start()
-    try:
-        while running:
-            done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            for task in sorted(done, key=lambda t: t.exception() is not None):  # what was finished is not lost
-                running.discard(task)
-                conversation = task.result()
-                start()
-                yield conversation
-    finally:
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+    return as_they_end(talks, one, in_flight=in_flight)
 
 
 class _Holding:

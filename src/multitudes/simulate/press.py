@@ -8,7 +8,6 @@ and after.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from multitudes.models.base import ChatModel, Internals, Message, ReplyFault, Re
 from multitudes.models.edit import Edit
 from multitudes.simulate.errors import ProbeLeak
 from multitudes.simulate.faults import attribute
+from multitudes.simulate.in_flight import as_they_end
 from multitudes.simulate.pressure import Opening, Toward
 from multitudes.simulate.probes import ItemScore, Target, ask
 from multitudes.simulate.scripts import Script
@@ -169,35 +169,15 @@ async def hold(press: Press, *, model: ChatModel, rules: PressRules) -> Pressed:
     return await _Pressing(press, model, rules).run()
 
 
-async def hold_all(
+def hold_all(
     presses: Sequence[Press], *, model: ChatModel, rules: PressRules, in_flight: int = 64
 ) -> AsyncGenerator[Pressed, None]:
-    """Hold many at once and yield each as it ends; conditions mix in the batches of the engine.
+    """Hold many at once and yield each as it ends; conditions mix in the batches of the engine."""
 
-    Close it (``contextlib.aclosing``) where you may leave it early: what is in flight is then cancelled.
-    """
-    queue = iter(presses)
-    running: set[asyncio.Task[Pressed]] = set()
+    async def one(press: Press) -> Pressed:
+        return await hold(press, model=model, rules=rules)
 
-    def start() -> None:
-        press = next(queue, None)
-        if press is not None:
-            running.add(asyncio.create_task(hold(press, model=model, rules=rules)))
-
-    for _ in range(in_flight):
-        start()
-    try:
-        while running:
-            done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            for task in sorted(done, key=lambda t: t.exception() is not None):  # what was finished is not lost
-                running.discard(task)
-                found = task.result()
-                start()
-                yield found
-    finally:
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+    return as_they_end(presses, one, in_flight=in_flight)
 
 
 def history_hash(model: ChatModel, history: Sequence[Message], edit: Edit | None) -> str:
