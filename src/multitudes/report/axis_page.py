@@ -18,9 +18,9 @@ from multitudes.report.axis_facts import Place, Space, at, curve, fixed
 from multitudes.report.axis_lines import axis_lines
 from multitudes.report.axis_marks import colour_key, reach_of
 from multitudes.report.axis_space import scatter, strips
-from multitudes.report.page import ending, page, write_page
+from multitudes.report.page import ending, header, headline, page, section, write_page
 from multitudes.report.svg import Markup, join, tag
-from multitudes.report.words import counted, emphasised, number, percent, shown
+from multitudes.report.words import counted, number, percent, shown
 
 __all__ = ["axis_lines", "axis_page", "write_axis_page"]
 
@@ -56,11 +56,6 @@ def axis_page(axis: Axis) -> str:
     return page(title, *body, styles=("report.css", "axis.css"), script="axis.js")
 
 
-def _section(id_: str, title: str, *children: object, lead: str = "") -> Markup:
-    head = [tag("h2", title, id=f"h-{id_}"), tag("p", lead, class_="lead") if lead else None]
-    return tag("section", *head, *children, id=id_, aria_labelledby=f"h-{id_}")
-
-
 def _header(axis: Axis, model: str) -> Markup:
     deck = (
         ("Direction", f"{axis.method.replace('_', ' ')}, {axis.about.get('preset', 'no')} preset"),
@@ -70,34 +65,13 @@ def _header(axis: Axis, model: str) -> Markup:
         ("Capped layers", facts.window_words(axis.window)),
         ("Answers in role", percent(facts.pass_share(axis))),
     )
-    return tag(
-        "header",
-        tag("p", "multitudes · Assistant Axis", class_="kicker"),
-        tag("h1", model, class_="said"),
-        tag("p", facts.verdict(axis), class_="standfirst verdict-line"),
-        tag("dl", *(tag("div", tag("dt", k), tag("dd", v, class_="said")) for k, v in deck), class_="deck"),
-    )
+    standfirst = tag("p", facts.verdict(axis), class_="standfirst verdict-line")
+    return header("multitudes · Assistant Axis", model, standfirst, deck)
 
 
 def _headline(axis: Axis) -> Markup:
-    warned = facts.warnings(axis)
-    first = (
-        tag("div", tag("strong", "Read this first."), tag("ul", *(tag("li", w) for w in warned)), class_="weak",
-            role="note")
-        if warned
-        else None
-    )  # fmt: skip
     said = [facts.first_component(axis), facts.separated(axis), facts.prompt_effect(axis), facts.noise(axis)]
-    rows = [tag("li", *map(_piece, emphasised(s))) for s in said if s]
-    return tag(
-        "section", tag("h2", "What was found", class_="eyebrow", id="h-headline"), first,
-        tag("ul", *rows, class_="headlines plain-first"), id="headline", aria_labelledby="h-headline",
-    )  # fmt: skip
-
-
-def _piece(piece: tuple[str, str]) -> object:
-    kind, text = piece
-    return tag("b", text) if kind == "number" else tag("span", text, class_="aside") if kind == "aside" else text
+    return headline(facts.warnings(axis), [s for s in said if s], class_="headlines plain-first")
 
 
 def _nav(found: Space) -> Markup:
@@ -112,7 +86,7 @@ def _nav(found: Space) -> Markup:
 def _space(axis: Axis, found: Space) -> Markup:
     if not found.roles:
         nobody = tag("p", "This axis holds no roles: it was imported.", class_="empty")
-        return _section("space", "Persona space", nobody)
+        return section("space", "Persona space", nobody)
     families = sorted({p.family for p in found.roles})
     options = [tag("option", "all", value="")]
     options += [tag("option", facts.family_name(f), value=f) for f in families]
@@ -136,7 +110,7 @@ def _space(axis: Axis, found: Space) -> Markup:
     )
     explained = (at(axis, "explained_1"), at(axis, "explained_2"))
     plot = tag("div", scatter(found, explained), class_="plot")
-    return _section("space", "Persona space", tag("div", tools, plot, ends, class_="plane"), lead=lead)
+    return section("space", "Persona space", tag("div", tools, plot, ends, class_="plane"), lead=lead)
 
 
 def _list(title: str, places: Sequence[Place]) -> Markup:
@@ -168,7 +142,7 @@ def _near(axis: Axis, found: Space) -> Markup:
     )  # fmt: skip
     data = tag("details", tag("summary", f"All {len(found.roles)} roles, the nearest first"), table, class_="data")
     controls = {k: at(axis, f"z_{k}") for k in ("neutral", "placebo")}
-    return _section("near", "Who is near the Assistant", strips(found, controls), data, lead=lead)
+    return section("near", "Who is near the Assistant", strips(found, controls), data, lead=lead)
 
 
 def _thead(head: Sequence[str]) -> Markup:
@@ -181,7 +155,7 @@ def _layers(axis: Axis) -> Markup:
         f"the capped layers ({facts.window_words(axis.window)}); beside each name stands its value at the analysis "
         "layer."
     )
-    return _section("layers", "Layer by layer", panels(axis), lead=lead)
+    return section("layers", "Layer by layer", panels(axis), lead=lead)
 
 
 def _table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]], *, class_: str = "plain") -> Markup:
@@ -214,7 +188,7 @@ def _controls(axis: Axis) -> Markup:
         if tau
         else tag("p", "No thresholds.", class_="empty"),
     ]
-    return _section(
+    return section(
         "controls", "Controls", tag("div", *tables, class_="two"),
         lead=f"What nothing, or something else, would have given, at layer {axis.layer}.",
     )  # fmt: skip
@@ -242,7 +216,7 @@ def _published(axis: Axis) -> Markup:
         ("default on PC1", f"{percent(edge)} of roles lie beyond it",
          f"within {facts.PUBLISHED_EDGE:.2f} of the extreme"),
     ]  # fmt: skip
-    return _section(
+    return section(
         "published", "Beside published figures", _table("", ("", "this axis", facts.PUBLISHED), rows),
         lead=f"From {facts.PUBLISHED}, on models of 27, 32 and 70 billion parameters with 275 roles and 240 "
         "questions; read there, not checked here.",
@@ -281,7 +255,7 @@ def _made(axis: Axis) -> Markup:
         if arms
         else None
     )  # fmt: skip
-    return _section("made", "How it was made", words, _table("", (), rows, class_="plain pairs hashes"), prompts)
+    return section("made", "How it was made", words, _table("", (), rows, class_="plain pairs hashes"), prompts)
 
 
 def _plain(value: Any) -> str:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from multitudes.report import drift_words as words
-from multitudes.report.page import ending, page, write_page
+from multitudes.report.page import ending, header, headline, page, section, write_page
 from multitudes.report.svg import Markup, Range, Series, curve_panel, join, nice_range, tag
-from multitudes.report.words import emphasised, number, percent, shortened, shown, two
+from multitudes.report.words import number, percent, shortened, shown, two
 
 
 def write_drift_page(result: Mapping[str, Any], path: Path) -> Path:
@@ -36,16 +36,6 @@ def drift_page(result: Mapping[str, Any]) -> str:
         ending("result"),
     ]  # fmt: skip
     return page(f"Drift of {model} · multitudes", *body, styles=("report.css", "drift.css"))
-
-
-def _section(id_: str, title: str, *children: object, lead: str = "", label: str = "") -> Markup:
-    """A section; ``label`` says whose activations its numbers are."""
-    head = [
-        tag("h2", title, id=f"h-{id_}"),
-        tag("p", lead, class_="lead") if lead else None,
-        tag("p", label, class_="label-line small") if label else None,
-    ]
-    return tag("section", *head, *children, id=id_, aria_labelledby=f"h-{id_}")
 
 
 def _table(
@@ -82,35 +72,15 @@ def _header(result: Mapping[str, Any], model: str) -> Markup:
         ("Runs", f"{s['replicates']} of each of {s['scripts']}"),
         ("Read at", f"layer {result['axis']['layer']}"),
     )
-    return tag(
-        "header",
-        tag("p", "multitudes · drift", class_="kicker"),
-        tag("h1", model, class_="said"),
-        tag("p", f"Shown is {result['label']}: 0 is the average role, 1 the default Assistant.",
-            class_="standfirst"),
-        tag("dl", *(tag("div", tag("dt", k), tag("dd", v, class_="said")) for k, v in deck), class_="deck"),
-    )  # fmt: skip
+    standfirst = tag(
+        "p", f"Shown is {result['label']}: 0 is the average role, 1 the default Assistant.", class_="standfirst"
+    )
+    return header("multitudes · drift", model, standfirst, deck)
 
 
 def _headline(result: Mapping[str, Any]) -> Markup:
-    warned = words.warnings(result)
-    first = (
-        tag("div", tag("strong", "Read this first."), tag("ul", *(tag("li", w) for w in warned)), class_="weak",
-            role="note")
-        if warned
-        else None
-    )  # fmt: skip
-    rows = [tag("li", *map(_piece, emphasised(s))) for s in words.findings(result)]
-    return tag(
-        "section", tag("h2", "What was found", class_="eyebrow", id="h-headline"), first,
-        tag("ul", *rows, class_="headlines"), tag("p", words.EXPECTED, class_="small"), id="headline",
-        aria_labelledby="h-headline",
-    )  # fmt: skip
-
-
-def _piece(piece: tuple[str, str]) -> object:
-    kind, text = piece
-    return tag("b", text) if kind == "number" else tag("span", text, class_="aside") if kind == "aside" else text
+    expected = tag("p", words.EXPECTED, class_="small")
+    return headline(words.warnings(result), list(words.findings(result)), expected)
 
 
 def _curves(result: Mapping[str, Any]) -> Markup:
@@ -121,9 +91,7 @@ def _curves(result: Mapping[str, Any]) -> Markup:
         "Mean z of the model's turns with 95% bands, where there are eight conversations or scripts to resample. A "
         "single turn is a noisy reading: look at the bands." + more
     )
-    return _section(
-        "curves", "Turn by turn", *_drawn(result, 0), lead=lead, label=_label(result, result["layers"][0])
-    )
+    return section("curves", "Turn by turn", *_drawn(result, 0), lead=lead, label=_label(result, result["layers"][0]))
 
 
 def _drawn(result: Mapping[str, Any], k: int) -> list[Markup]:
@@ -200,7 +168,7 @@ def _excursions(result: Mapping[str, Any]) -> Markup:
         "quantile of single default answers, so 5% is what a model that stays would show. Back: of the conversations "
         "outside at their last domain turn, those whose next answer, to an everyday question, was inside."
     )
-    return _section(
+    return section(
         "excursions", "Excursions and return", _excursion_table(result, 0), lead=lead,
         label=_label(result, result["layers"][0]),
     )  # fmt: skip
@@ -233,7 +201,7 @@ def _compared(result: Mapping[str, Any]) -> Markup | None:
         "the words; what it did to the state shows behind the capped layers."
     )
     tables = [_difference_table(result, k) for k in range(len(result["layers"]))]
-    return _section("arms", "Arms compared", *tables, lead=lead)
+    return section("arms", "Arms compared", *tables, lead=lead)
 
 
 def _difference_table(result: Mapping[str, Any], k: int) -> Markup:
@@ -274,8 +242,8 @@ def _prediction(result: Mapping[str, Any]) -> Markup:
     head = ("arm", "held-out R²", "in-sample R²", "domain alone", "previous z and turn", "held-out R² of the change",
             "held-out within a domain", "permutation p", "n")  # fmt: skip
     table = _table(head, rows, f"Prediction: {result['label']}") if rows else None
-    return _section("prediction", "Is it foretold by what the user says?", table, *missing, lead=lead,
-                    label=_label(result, result["layers"][0]))  # fmt: skip
+    return section("prediction", "Is it foretold by what the user says?", table, *missing, lead=lead,
+                   label=_label(result, result["layers"][0]))  # fmt: skip
 
 
 def _plain(v: Any) -> str:
@@ -296,9 +264,9 @@ def _lowest(result: Mapping[str, Any]) -> Markup | None:
     ]  # fmt: skip
     if not quotes:
         return None
-    return _section("lowest", "Furthest from the Assistant", *quotes,
-                    lead="The lowest turn of a conversation, of each arm's lowest conversations.",
-                    label=_label(result, result["layers"][0]))  # fmt: skip
+    return section("lowest", "Furthest from the Assistant", *quotes,
+                   lead="The lowest turn of a conversation, of each arm's lowest conversations.",
+                   label=_label(result, result["layers"][0]))  # fmt: skip
 
 
 def _behind(result: Mapping[str, Any]) -> Markup | None:
@@ -306,9 +274,9 @@ def _behind(result: Mapping[str, Any]) -> Markup | None:
         return None
     table = tag("details", tag("summary", "Excursions and return at this layer"), _excursion_table(result, 1),
                 class_="data")  # fmt: skip
-    return _section("behind", "Behind the capped layers", *_drawn(result, 1), table,
-                    lead="The same turns at the first block that a cap leaves alone.",
-                    label=_label(result, result["layers"][1]))  # fmt: skip
+    return section("behind", "Behind the capped layers", *_drawn(result, 1), table,
+                   lead="The same turns at the first block that a cap leaves alone.",
+                   label=_label(result, result["layers"][1]))  # fmt: skip
 
 
 def _made(result: Mapping[str, Any]) -> Markup:
@@ -320,4 +288,4 @@ def _made(result: Mapping[str, Any]) -> Markup:
         ("Sampling", f"temperature {s['temperature']:g}, top-p {s['top_p']:g}, at most {s['max_tokens']} tokens"),
         ("Seed", str(s["seed"])),
     ]  # fmt: skip
-    return _section("made", "How it was made", _table((), rows, "", class_="plain pairs hashes"))
+    return section("made", "How it was made", _table((), rows, "", class_="plain pairs hashes"))

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from multitudes.report import jailbreak_facts as facts
-from multitudes.report.page import ending, page, write_page
+from multitudes.report.page import ending, header, headline, page, section, write_page
 from multitudes.report.svg import Markup, dot_row, nice_range, scale, tag, track
-from multitudes.report.words import counted, emphasised, interval, percent, shortened, shown, two
+from multitudes.report.words import counted, interval, percent, shortened, shown, two
 from multitudes.study.jailbreak_records import Changed, JailbreakResult, Number
 
 _STYLES = ("report.css", "axis.css", "jailbreak.css")
@@ -43,11 +43,6 @@ def jailbreak_page(result: JailbreakResult) -> str:
     return page(f"Persona jailbreaks of {result.model} · multitudes", *body, styles=_STYLES)
 
 
-def _section(id_: str, title: str, *children: object, lead: str = "") -> Markup:
-    head = [tag("h2", title, id=f"h-{id_}"), tag("p", lead, class_="lead") if lead else None]
-    return tag("section", *head, *children, id=id_, aria_labelledby=f"h-{id_}")
-
-
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], *, class_: str = "plain", caption: str = "") -> Markup:
     top = tag("thead", tag("tr", *(tag("th", h, scope="col") for h in head))) if head else None
     body = [
@@ -66,13 +61,8 @@ def _header(result: JailbreakResult) -> Markup:
         ("Judge", result.judge or "none"),
         ("Capped layers", _window(result)),
     )
-    return tag(
-        "header",
-        tag("p", "multitudes · Persona jailbreaks", class_="kicker"),
-        tag("h1", result.model, class_="said"),
-        tag("p", facts.standfirst(result), class_="standfirst verdict-line"),
-        tag("dl", *(tag("div", tag("dt", k), tag("dd", v, class_="said")) for k, v in deck), class_="deck"),
-    )
+    standfirst = tag("p", facts.standfirst(result), class_="standfirst verdict-line")
+    return header("multitudes · Persona jailbreaks", result.model, standfirst, deck)
 
 
 def _window(result: JailbreakResult) -> str:
@@ -81,23 +71,7 @@ def _window(result: JailbreakResult) -> str:
 
 
 def _headline(result: JailbreakResult) -> Markup:
-    warned = facts.warnings(result)
-    first = (
-        tag("div", tag("strong", "Read this first."), tag("ul", *(tag("li", w) for w in warned)), class_="weak",
-            role="note")
-        if warned
-        else None
-    )  # fmt: skip
-    rows = [tag("li", *map(_piece, emphasised(s))) for s in facts.headlines(result)]
-    return tag(
-        "section", tag("h2", "What was found", class_="eyebrow", id="h-headline"), first,
-        tag("ul", *rows, class_="headlines plain-first"), id="headline", aria_labelledby="h-headline",
-    )  # fmt: skip
-
-
-def _piece(piece: tuple[str, str]) -> object:
-    kind, text = piece
-    return tag("b", text) if kind == "number" else tag("span", text, class_="aside") if kind == "aside" else text
+    return headline(facts.warnings(result), list(facts.headlines(result)), class_="headlines plain-first")
 
 
 def _chart(result: JailbreakResult, arm: str) -> Markup:
@@ -117,7 +91,7 @@ def _chart(result: JailbreakResult, arm: str) -> Markup:
         "p is adjusted by Holm over " + ", ".join(facts.PROXIES[p] for p in result.family) + "."
     )
     id_ = f"arm-{result.arms.index(arm)}"
-    return _section(id_, f"{arm} against {result.arms[0]}", *rows, lead=lead)
+    return section(id_, f"{arm} against {result.arms[0]}", *rows, lead=lead)
 
 
 def _reach(changed: Sequence[Changed]) -> float:
@@ -157,7 +131,7 @@ def _levels(result: JailbreakResult) -> Markup:
         "The forced choice is read before anything is said; patterns and z are read of the replies."
     )
     head = ("", "harmful, under the personas", "harmful, no persona", "benign twins, under the personas")
-    return _section("levels", "Levels", _table(head, rows), lead=lead)
+    return section("levels", "Levels", _table(head, rows), lead=lead)
 
 
 def _cell(proxy: str, number: Number | None) -> str:
@@ -187,7 +161,7 @@ def _checks(result: JailbreakResult) -> Markup:
         ]
         tables.append(_table(("", "from", "to", "difference"), rows, caption=caption))
     lead = "A proxy that fails these says nothing about harm, however it moves. Not adjusted for their number."
-    return _section("checks", "Does it measure anything?", *tables, lead=lead)
+    return section("checks", "Does it measure anything?", *tables, lead=lead)
 
 
 def _published(result: JailbreakResult) -> Markup:
@@ -207,9 +181,7 @@ def _published(result: JailbreakResult) -> Markup:
         "a judge of replies, capability kept; read there, not checked here. Forced choice and patterns are not rates "
         "of harmful replies: only a row that a judge read is the same measure."
     )
-    return _section(
-        "published", "Beside the published figure", _table(("", "here", facts.PUBLISHED), rows), lead=lead
-    )
+    return section("published", "Beside the published figure", _table(("", "here", facts.PUBLISHED), rows), lead=lead)
 
 
 def _engaged(result: JailbreakResult) -> Markup:
@@ -225,7 +197,7 @@ def _engaged(result: JailbreakResult) -> Markup:
     head = ("", "edit", "tokens moved, by block", "how far", "replies")
     judged = [(j.arm, str(j.harmful), str(j.safe), str(j.unscored)) for j in result.judged]
     extra = [_table(("", "harmful", "safe", "unscored: neither"), judged)] if judged else []
-    return _section("engaged", "What the edit did", _table(head, rows), *extra, lead=lead)
+    return section("engaged", "What the edit did", _table(head, rows), *extra, lead=lead)
 
 
 def _examples(result: JailbreakResult) -> Markup:
@@ -243,7 +215,7 @@ def _examples(result: JailbreakResult) -> Markup:
         for e in result.examples
     ]  # fmt: skip
     lead = "Evenly over the requests: taken, not picked. All replies are in rows.jsonl beside the result."
-    return _section("examples", "What was said", *rows, lead=lead)
+    return section("examples", "What was said", *rows, lead=lead)
 
 
 def _made(result: JailbreakResult) -> Markup:
@@ -259,4 +231,4 @@ def _made(result: JailbreakResult) -> Markup:
         ("Judge", f"{result.judge}, rubric {result.rubric}" if result.judge else "none"),
         ("Intervals", "bootstrap over requests: a claim about requests like these, under these personas"),
     ]  # fmt: skip
-    return _section("made", "How it was made", _table((), rows, class_="plain pairs hashes"))
+    return section("made", "How it was made", _table((), rows, class_="plain pairs hashes"))

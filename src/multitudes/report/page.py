@@ -10,7 +10,7 @@ from pathlib import Path
 
 from multitudes.core.errors import StoreError
 from multitudes.report.svg import Markup, tag
-from multitudes.report.words import clean
+from multitudes.report.words import clean, emphasised
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -56,6 +56,47 @@ def write_page(text: str, path: Path) -> Path:
         part.unlink(missing_ok=True)
         raise StoreError("the page cannot be written", where=str(path), found=error.strerror or str(error)) from error
     return path
+
+
+def header(kicker: str, title: str, standfirst: Markup, deck: Sequence[tuple[str, str]]) -> Markup:
+    """The top of a page: what kind of page, of what, in one sentence, and a row of facts."""
+    return tag(
+        "header",
+        tag("p", kicker, class_="kicker"),
+        tag("h1", title, class_="said"),
+        standfirst,
+        tag("dl", *(tag("div", tag("dt", k), tag("dd", v, class_="said")) for k, v in deck), class_="deck"),
+    )
+
+
+def headline(warned: Sequence[str], said: Sequence[str], *more: Markup, class_: str = "headlines") -> Markup:
+    """What has to be read first, and what was found, a sentence an item; numbers in them are set apart."""
+    first = (
+        tag("div", tag("strong", "Read this first."), tag("ul", *(tag("li", w) for w in warned)), class_="weak",
+            role="note")
+        if warned
+        else None
+    )  # fmt: skip
+    rows = [tag("li", *map(_piece, emphasised(s))) for s in said]
+    return tag(
+        "section", tag("h2", "What was found", class_="eyebrow", id="h-headline"), first,
+        tag("ul", *rows, class_=class_), *more, id="headline", aria_labelledby="h-headline",
+    )  # fmt: skip
+
+
+def _piece(piece: tuple[str, str]) -> object:
+    kind, text = piece
+    return tag("b", text) if kind == "number" else tag("span", text, class_="aside") if kind == "aside" else text
+
+
+def section(id_: str, title: str, *children: object, lead: str = "", label: str = "") -> Markup:
+    """A section under its title; ``label`` says whose activations its numbers are."""
+    head = [
+        tag("h2", title, id=f"h-{id_}"),
+        tag("p", lead, class_="lead") if lead else None,
+        tag("p", label, class_="label-line small") if label else None,
+    ]
+    return tag("section", *head, *children, id=id_, aria_labelledby=f"h-{id_}")
 
 
 def ending(what: str) -> Markup:
