@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from multitudes.core.checks import check_same_length, check_shape
 from multitudes.core.errors import GaugeError
 from multitudes.measure.errors import TooFewSamplesError
+from multitudes.measure.kappa import quadratic_kappa
 
 BoolArray = NDArray[np.bool_]
 Pair = tuple[int, int]
@@ -220,8 +221,8 @@ def calibrate_judge(judged: ArrayLike, by_hand: ArrayLike) -> Calibration:
     if not n:
         raise TooFewSamplesError("no hand-labelled pair", where="by_hand", expected=f">= {MIN_CALIBRATION}")
     agreement = float((a == b).mean())
-    chance = float(a.mean() * b.mean() + (1 - a.mean()) * (1 - b.mean()))
-    kappa = (agreement - chance) / (1 - chance) if chance < 1 else None
+    found = quadratic_kappa(a, b)  # on two categories weights change nothing
+    kappa = None if np.isnan(found) else found
     good = kappa is not None and kappa >= MIN_KAPPA and n >= MIN_CALIBRATION
     return Calibration(kappa, agreement, n, "" if good else UNCALIBRATED)
 
