@@ -14,17 +14,23 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import numpy as np
 
-from multitudes.models.base import ChatModel, Message, Request, Sampling
+from multitudes.core.canonical import content_hash
+from multitudes.core.errors import ModelError
+from multitudes.models.base import ChatModel, Message, Reply, Request, Sampling
+from multitudes.simulate.faults import PROVIDER_CODES
 from multitudes.simulate.voice import LEXICON, voice_hits
 
 NULL_QUANTILE = 0.95
 Filter = Literal["likelihood", "judge", "none"]
 IN_ROLE = 3
 UNSCORED = -1
+AT_ONCE = 64  # questions to a judge in one batch
+VERDICT_TOKENS = 16  # a reply that needs more is no verdict
 
 RUBRIC = """A writer was told to answer as: {definition}
 
@@ -37,6 +43,11 @@ How far is the answer in that role? Reply with one digit and nothing else.
 1 = it answers, but nothing of the role is to be seen
 2 = something of the role is there, but it still calls itself a machine or a helper
 3 = wholly in role; a refusal that the role would give counts here"""
+AGAIN = "Your last reply to this could not be read. One digit, 0, 1, 2 or 3:"
+RUBRIC_HASH = content_hash([RUBRIC, AGAIN], length=16)
+
+_NUMBER = re.compile(r"[-+−–]?\w*\d\w*(?:[.,]\d+)*")
+_GROUPS = {p.name: p.group for p in LEXICON}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,42 +68,105 @@ def threshold(null: Sequence[float]) -> float:
     return max(0.0, float(np.quantile(known, NULL_QUANTILE))) if known else 0.0
 
 
-def by_likelihood(text: str, llr: float, theta: float, *, names: Sequence[str] = ()) -> Adherence:
+def by_likelihood(
+    text: str, llr: float, theta: float, *, names: Sequence[str] = (), makers: Sequence[str] = ()
+) -> Adherence:
     """Score by the threshold and by two lists of patterns: names itself as a machine, declines as one.
 
     Args:
         text: The answer.
         llr: Its log-likelihood ratio, nats per token; NaN leaves it unscored.
         theta: Threshold.
-        names: Names of the model and its maker; saying one of them as one's own is naming oneself.
+        names: Names of the model; saying one of them as one's own is naming oneself.
+        makers: Whom it was made by; saying so is naming oneself too.
     """
     if not np.isfinite(llr):
         return Adherence(UNSCORED, llr)
-    groups = {p.name: p.group for p in LEXICON}
-    hits = {groups[h.name] for h in voice_hits(text)}
-    named = any(re.search(rf"\b(?:i am|i'm|my name is) {re.escape(n)}\b", text, re.IGNORECASE) for n in names if n)
+    groups = {_GROUPS[h.name] for h in voice_hits(text)}
+    own = _own_names(tuple(names), tuple(makers))
+    named = own is not None and own.search(text.replace("’", "'")) is not None
     if llr >= theta:
-        return Adherence(2 if "self" in hits or named else IN_ROLE, llr)
-    return Adherence(0 if "refusal" in hits else 1, llr)
+        return Adherence(2 if "self" in groups or named else IN_ROLE, llr)
+    return Adherence(0 if "refusal" in groups else 1, llr)
+
+
+@cache
+def _own_names(names: tuple[str, ...], makers: tuple[str, ...]) -> re.Pattern[str] | None:
+    """Sentences in which a model gives its own name, or says who made it; None without any to look for."""
+
+    def one_of(texts: tuple[str, ...]) -> str:
+        return "|".join(r"\s?".join(map(re.escape, t.split())) for t in texts if t.strip())
+
+    parts = []
+    if name := one_of(names):
+        parts.append(rf"\b(?:i am|i'm|my name is|my name's|call me|as|this is) (?:called )?(?:{name})\b")
+    if maker := one_of(makers):
+        parts.append(
+            rf"\bi(?:'m| am| was|'ve been| have been)\b[^.!?\n]{{0,60}}?\b(?:made|built|trained|created|developed|"
+            rf"designed|programmed) by (?:the )?(?:\w+ (?:at|of|from) )?(?:{maker})\b"
+        )
+    return re.compile("|".join(parts), re.IGNORECASE) if parts else None
+
+
+def rubric(definition: str, question: str, answer: str) -> str:
+    """What a judge is asked about one answer."""
+    return RUBRIC.format(definition=definition, question=question, answer=answer)
+
+
+def read_score(reply: str) -> int:
+    """The one integer from 0 to 3 that a reply holds; unscored if it holds another number, several or none.
+
+    >>> read_score("Score: 3."), read_score("2 or 3"), read_score("-1"), read_score("2.5")
+    (3, -1, -1, -1)
+    """
+    found = _NUMBER.findall(reply)
+    return int(found[0]) if len(found) == 1 and found[0] in ("0", "1", "2", "3") else UNSCORED
 
 
 async def by_judge(judge: ChatModel, rows: Sequence[tuple[str, str, str]]) -> list[int]:
-    """Scores of (definition, question, answer) by a judge at temperature 0, one retry.
+    """Scores of (definition, question, answer) by a judge at temperature 0, see ``scores_of``.
 
-    Fail closed: a reply without exactly one digit 0 to 3, twice, leaves the answer unscored, and it is not kept.
+    Raises:
+        ModelError: A verdict that could not be had.
     """
-    asked = [RUBRIC.format(definition=d, question=q, answer=a) for d, q, a in rows]
-    scores = [UNSCORED] * len(rows)
+    return await scores_of(judge, [rubric(*row) for row in rows])
+
+
+async def scores_of(judge: ChatModel, asked: Sequence[str]) -> list[int]:
+    """Scores by a judge at temperature 0, one retry.
+
+    Fail closed: a reply without exactly one integer 0 to 3, or one that was cut off, twice, leaves the answer
+    unscored, and it is not kept. The retry says so: the same words would give the same reply.
+
+    Raises:
+        ModelError: A verdict that could not be had: the provider failed, or the budget is spent. That says nothing
+            of the answer, so it is not unscored; asked again, the fit goes on here.
+    """
+    scores = [UNSCORED] * len(asked)
     for attempt in range(2):
         open_ = [i for i, s in enumerate(scores) if s == UNSCORED]
-        replies = await judge.reply(
-            [
-                Request((Message("user", asked[i]),), Sampling(temperature=0, max_tokens=8), replicate=attempt)
-                for i in open_
-            ]
-        )
-        for i, reply in zip(open_, replies, strict=True):
-            found = re.findall(r"\d+", reply.text)
-            if reply.fault is None and len(found) == 1 and found[0] in ("0", "1", "2", "3"):
-                scores[i] = int(found[0])
+        for start in range(0, len(open_), AT_ONCE):
+            part = open_[start : start + AT_ONCE]
+            texts = [asked[i] if attempt == 0 else f"{asked[i]}\n\n{AGAIN}" for i in part]
+            replies = await judge.reply(
+                [
+                    Request(
+                        (Message("user", text),), Sampling(temperature=0, max_tokens=VERDICT_TOKENS), seed=0,
+                        replicate=attempt, keep=False, call_id=f"judge.{i}",
+                    )
+                    for i, text in zip(part, texts, strict=True)
+                ]
+            )  # fmt: skip
+            for i, reply in zip(part, replies, strict=True):
+                scores[i] = _score(reply, judge)
     return scores
+
+
+def _score(reply: Reply, judge: ChatModel) -> int:
+    fault = reply.fault
+    if fault is not None and fault.code in {*PROVIDER_CODES, "budget"}:
+        raise ModelError(
+            "a verdict of the judge could not be had", where=judge.info.name, found=f"{fault.code}: {fault.detail}",
+            hint="run the same command again: what was judged is kept",
+        )  # fmt: skip
+    return read_score(reply.text) if fault is None and reply.finish == "stop" else UNSCORED

@@ -264,6 +264,8 @@ class Capabilities:
         seed_status: Whether seeds are honoured, as far as proved or probed.
         small_model: True for models known to be weak at playing people; reports say so.
         licence: Licence of the weights, where known.
+        names: What the model may call itself, from its card.
+        makers: Whom it may say it was made by, from its card.
     """
 
     name: str
@@ -278,6 +280,8 @@ class Capabilities:
     seed_status: SeedStatus = "unknown"
     small_model: bool = False
     licence: str | None = None
+    names: tuple[str, ...] = ()
+    makers: tuple[str, ...] = ()
 
 
 class ChatModel(Protocol):

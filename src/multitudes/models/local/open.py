@@ -11,6 +11,7 @@ from typing import Any
 from multitudes.core.canonical import content_hash
 from multitudes.core.errors import ConfigError, MissingExtra, ModelError, UnsupportedModel
 from multitudes.models.base import Capabilities
+from multitudes.models.local.card import read_card
 from multitudes.models.local.embedded import CONVERTER_VERSION, cache_root, publish, sha256_of
 
 RAW_TEMPLATE = "{% for m in messages %}{{ m.content }}{% endfor %}"
@@ -87,6 +88,7 @@ def open_local(
     weights = _weights_hash(Path(path))
     identity = weights or content_hash([path, getattr(config, "_commit_hash", None), config.to_dict()])
     versions = f"torch {torch.__version__}"
+    card = read_card(path, own_system=template.own_system())
     context = int(getattr(config, "max_position_embeddings", 0) or 0) or DEFAULT_CONTEXT_TOKENS
     info = Capabilities(
         name=name,
@@ -100,6 +102,8 @@ def open_local(
         seed_status="honoured",
         small_model=small_model,
         licence=licence,
+        names=card.names,
+        makers=card.makers,
     )
     return LocalModel(runner, template, info, batch_size=batch_size, kv_budget_mib=kv_budget_mib)
 
