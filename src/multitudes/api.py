@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
+from multitudes.axis.agreement import DOUBLE_SCORED
 from multitudes.axis.artifact import save_axis
 from multitudes.axis.axis import Axis
-from multitudes.axis.build import find_axis
+from multitudes.axis.build import check_judges, find_axis
 from multitudes.axis.conditions import default_arms
-from multitudes.axis.presets import cost_of
+from multitudes.axis.presets import cost_of, role_answers
 from multitudes.axis.presets import preset as axis_preset
 from multitudes.axis.remedy import has_taps
 from multitudes.axis.roles import read_roles, shipped
@@ -19,7 +20,7 @@ from multitudes.core.errors import ConfigError, Unsupported, did_you_mean
 from multitudes.core.loop import run_sync
 from multitudes.core.records import Answer, Conversation, Dimension, Population, Questionnaire, Reading, Scenario
 from multitudes.models.base import NEEDS_TAPS, ChatModel, Sampling
-from multitudes.models.encode import Encoder
+from multitudes.models.encode import Encoder, load_encoder
 from multitudes.models.load import load
 from multitudes.personas.generators import get_generator
 from multitudes.personas.questionnaires import load_questionnaire
@@ -310,6 +311,8 @@ def fit_axis(
     roles: str | Path | None = None,
     replace: bool = False,
     judge: str | ChatModel | None = None,
+    second_judge: str | ChatModel | None = None,
+    topic_filter: str | Encoder | None = None,
     seed: int = 0,
     watch: Callable[[Any], None] | None = None,
     told: Callable[[str], None] | None = None,
@@ -326,12 +329,16 @@ def fit_axis(
         roles: Your own roles, JSON lines.
         replace: Use them instead of the shipped ones.
         judge: Scores answers; the likelihood filter does without one.
+        second_judge: Scores a part of them again, to see whether two judges agree.
+        topic_filter: An encoder, such as ``minilm``: answers must also lie closer to their own role's definition than
+            to those of others. It never decides alone.
         seed: Seed of the answers.
         watch: Told after each part.
         told: Told the cost before anything is asked.
         dry_run: Stop there; None is returned.
 
     Raises:
+        ConfigError: A second judge without a first, or the same one twice.
         Unsupported: A model without taps.
         TooFewRoles: Fewer than 20 roles or 3 families with enough answers.
         SignError: Default and roles do not lie as they should.
@@ -349,10 +356,20 @@ def fit_axis(
         if speaker.info.name == "smollm2":
             minutes = max(1, round(cost.seconds / 60))
             told(f"about {minutes} min on two idle cores; a killed fit goes on where it stopped")
+        if judge is not None:
+            n = role_answers(size, everything)
+            told(f"judged: {n:,} answers" + f", {min(n, DOUBLE_SCORED)} of them twice" * (second_judge is not None))
+    judges = [load(j) if isinstance(j, str) else j for j in (judge, second_judge)]
+    check_judges(*judges)
+    topic = load_encoder(topic_filter) if isinstance(topic_filter, str) else topic_filter
     if dry_run:
         return None
     folder = Path(out)
-    scorer = load(judge) if isinstance(judge, str) else judge
-    axis = run_sync(find_axis(tapped, everything, size, folder / "parts", seed=seed, judge=scorer, watch=watch))
+    axis = run_sync(
+        find_axis(
+            tapped, everything, size, folder / "parts", seed=seed, judge=judges[0], second=judges[1], topic=topic,
+            watch=watch,
+        )
+    )  # fmt: skip
     save_axis(axis, folder)
     return axis

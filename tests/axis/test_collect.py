@@ -151,7 +151,7 @@ def test_filters():
     assert by_likelihood("The tide is in.", -0.2, 0.0).score == 1
     said = iter(["3", "score 2", "3 of 3", "seven", "9", "1", "2 2", "0"])
     judge = FakeModel("judge", lambda _messages, _seed: next(said))
-    assert asyncio.run(by_judge(judge, [("d", "q", "a")] * 5)) == [3, 2, 1, -1, 0]  # one retry, then unscored
+    assert asyncio.run(by_judge(judge, ["?"] * 5)).scores == [3, 2, 1, -1, 0]  # one retry, then unscored
 
 
 def test_thresholds_weigh_conditions_and_not_answers():
@@ -221,6 +221,20 @@ def test_bad_input(little, tmp_path):
     cost = cost_of(preset("full"), little, n_layers=80, width=8192, default_arms=5)
     assert cost.answers > 0
     assert "answers" in str(cost)
+
+
+def test_a_second_judge_without_a_first_is_refused_before_anything_is_written(tmp_path):
+    for judges, words in (({"second_judge": "fake:echo"}, "without a first"),
+                          ({"judge": "fake:echo", "second_judge": "fake:echo"}, "is the first")):  # fmt: skip
+        with pytest.raises(ConfigError, match=words):
+            fit_axis(tiny_model(), out=tmp_path / "axis", dry_run=True, **judges)
+    with pytest.raises(ConfigError, match="unknown encoder"):
+        fit_axis(tiny_model(), out=tmp_path / "axis", topic_filter="minilmm", dry_run=True)
+    told = []
+    two = {"judge": load("fake:echo"), "second_judge": load("fake:scripted")}
+    assert fit_axis(tiny_model(), out=tmp_path / "axis", dry_run=True, told=told.append, **two) is None
+    assert told[-1] == "judged: 176 answers, 176 of them twice"
+    assert not (tmp_path / "axis").exists()
 
 
 def test_projecting_while_writing_gives_the_axis_that_reading_again_gives(little, tmp_path, monkeypatch):

@@ -84,7 +84,35 @@ def without(axis: Axis, name: str, *layers: int) -> Axis:
     return replace(axis, curves={**axis.curves, name: values})
 
 
+AGREED = {
+    "second_judge": {
+        "with": "other", "kappa": 0.714, "low": 0.6, "high": 0.8, "n": 196, "roles": 44, "unscored": 4, "of": 880,
+        "same": 0.9, "same_low": 0.86, "same_high": 0.94, "by_chance": 0.62, "note": "", "table": [[0] * 4] * 4,
+    },
+    "likelihood": {
+        "with": "the likelihood filter", "kappa": "NaN", "low": None, "high": None, "n": 200, "roles": 44,
+        "unscored": 0, "of": 880, "same": 1.0, "same_low": 1.0, "same_high": 1.0, "by_chance": 1.0,
+        "note": "one category only: both rated everything 3", "table": [[0] * 4] * 4,
+    },
+}  # fmt: skip
+
+
+def judged(**about: object) -> Axis:
+    """An axis under two judges and a topic filter."""
+    facts = {
+        "filter": "judge", "judge": {"name": "one"}, "agreement": AGREED, "theta": "NaN", "unscored": 3,
+        "topic": {
+            "encoder": "mini", "dropped": {"role-1-0": 4, "role-2-0": 9}, "of": {"role-1-0": 10, "role-2-0": 12},
+        },
+    }  # fmt: skip
+    axis = made_up_axis(**{**facts, **about})
+    more = {k: np.full(L, 0.97) for k in ("cosine_second_judge", "cosine_any_topic", "z_somewhat_answers")}
+    return replace(axis, curves={**axis.curves, **more})
+
+
 STATES = {
+    "judged": judged(),
+    "judged, and nothing is known": judged(agreement={"second_judge": {}, "likelihood": {"with": "x"}}, judge={}),
     "whole": made_up_axis(),
     "no curves": replace(made_up_axis(), curves={}),
     "all unscored": replace(made_up_axis(), curves={k: np.full(L, np.nan) for k in made_up_axis().curves}),
@@ -137,6 +165,10 @@ def test_names_are_words_and_never_markup() -> None:
                          default_arms={NASTY: NASTY}, dropped_fixed=[[NASTY, 1]], z_tau={NASTY: 1.0})  # fmt: skip
     calm = made_up_axis(names={"role-1-0": "x" * 40, "role-11-3": "x" * 40}, model="x" * 40, licence="x",
                         default_arms={"x": "x"}, dropped_fixed=[["x", 1]], z_tau={"x": 1.0})  # fmt: skip
+    told = {"agreement": {"second_judge": {**AGREED["second_judge"], "with": NASTY, "note": NASTY}},
+            "judge": {"name": NASTY}, "topic": {"encoder": NASTY, "dropped": {NASTY: 1}}}  # fmt: skip
+    assert "<b>bold" not in axis_page(judged(**told))
+    assert not any("\x1b" in line for line in axis_lines(judged(**told)))
     page, plain = Page(axis_page(nasty)), Page(axis_page(calm))
     assert page.tags == plain.tags  # not one element more or less
     assert [(t, k) for t, k, _ in page.attributes] == [(t, k) for t, k, _ in plain.attributes]
@@ -309,6 +341,26 @@ def test_the_lines_say_what_the_numbers_are() -> None:
     assert axis_lines(axis)[0].startswith(
         "The axis is stable: the two halves of the questions give axes with a cosine"
     )
+
+
+def test_agreement_of_judges_is_in_lines_and_page() -> None:
+    lines, page = "\n".join(axis_lines(judged())), " ".join(Page(axis_page(judged())).text)
+    for words in (
+        "judged by one; 75% of role answers are in role, 3 answers unscored; topic-filtered beside it by mini: "
+        "13 answers of 22 dropped: role-2-0 (9), role-1-0 (4)",
+        "agreement   second judge other: weighted κ 0.71 (0.60 to 0.80); kept or dropped alike 90% (86% to 94%), by "
+        "chance 62%; 196 answers of 44 roles, 4 unscored by one of the two",
+        "the likelihood filter: weighted κ undefined; kept or dropped alike 100% (100% to 100%), by chance 100%; 200 "
+        "answers of 44 roles, 0 unscored by one of the two; one category only: both rated everything 3",
+        "the second judge in the place of the first, double-scored answers: 0.97", "no topic filter: 0.97",
+    ):  # fmt: skip
+        assert words in lines, words
+    for words in ("second judge other", "0.71 (0.60 to 0.80)", "90% (86% to 94%), by chance 62%", "one category only",
+                  "answers in role in part", "no topic filter"):  # fmt: skip
+        assert words in page, words
+    bare = " ".join(Page(axis_page(made_up_axis())).text)
+    assert "likelihood-filtered" in bare
+    assert not any(words in bare for words in ("judged", "weighted κ", "second judge", "topic"))
 
 
 def test_roles_that_only_the_scale_lacks_are_not_called_dropped() -> None:

@@ -15,21 +15,20 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from multitudes.core.canonical import content_hash
-from multitudes.core.errors import ModelError
-from multitudes.models.base import ChatModel, Message, Reply, Request, Sampling
+from multitudes.models.base import ChatModel, Message, ReplyFault, Request, Sampling
 from multitudes.simulate.faults import PROVIDER_CODES
 from multitudes.simulate.voice import LEXICON, voice_hits
 
 NULL_QUANTILE = 0.95
 Filter = Literal["likelihood", "judge", "none"]
 IN_ROLE = 3
+PARTLY = 2
 UNSCORED = -1
-AT_ONCE = 64  # questions to a judge in one batch
 VERDICT_TOKENS = 16  # a reply that needs more is no verdict
 
 RUBRIC = """A writer was told to answer as: {definition}
@@ -86,7 +85,7 @@ def by_likelihood(
     own = _own_names(tuple(names), tuple(makers))
     named = own is not None and own.search(text.replace("’", "'")) is not None
     if llr >= theta:
-        return Adherence(2 if "self" in groups or named else IN_ROLE, llr)
+        return Adherence(PARTLY if "self" in groups or named else IN_ROLE, llr)
     return Adherence(0 if "refusal" in groups else 1, llr)
 
 
@@ -123,50 +122,45 @@ def read_score(reply: str) -> int:
     return int(found[0]) if len(found) == 1 and found[0] in ("0", "1", "2", "3") else UNSCORED
 
 
-async def by_judge(judge: ChatModel, rows: Sequence[tuple[str, str, str]]) -> list[int]:
-    """Scores of (definition, question, answer) by a judge at temperature 0, see ``scores_of``.
+class Judged(NamedTuple):
+    """What a judge said.
 
-    Raises:
-        ModelError: A verdict that could not be had.
+    Attributes:
+        scores: 0 to 3; -1 = unscored; None where no verdict could be had, which says nothing of the answer.
+        fault: Why not, of the last of these.
     """
-    return await scores_of(judge, [rubric(*row) for row in rows])
+
+    scores: list[int | None]
+    fault: ReplyFault | None
 
 
-async def scores_of(judge: ChatModel, asked: Sequence[str]) -> list[int]:
+async def by_judge(judge: ChatModel, asked: Sequence[str]) -> Judged:
     """Scores by a judge at temperature 0, one retry.
 
     Fail closed: a reply without exactly one integer 0 to 3, or one that was cut off, twice, leaves the answer
     unscored, and it is not kept. The retry says so: the same words would give the same reply.
 
-    Raises:
-        ModelError: A verdict that could not be had: the provider failed, or the budget is spent. That says nothing
-            of the answer, so it is not unscored; asked again, the fit goes on here.
+    Args:
+        judge: Who is asked.
+        asked: What, see ``rubric``.
     """
-    scores = [UNSCORED] * len(asked)
+    scores: list[int | None] = [UNSCORED] * len(asked)
+    fault: ReplyFault | None = None
     for attempt in range(2):
         open_ = [i for i, s in enumerate(scores) if s == UNSCORED]
-        for start in range(0, len(open_), AT_ONCE):
-            part = open_[start : start + AT_ONCE]
-            texts = [asked[i] if attempt == 0 else f"{asked[i]}\n\n{AGAIN}" for i in part]
-            replies = await judge.reply(
-                [
-                    Request(
-                        (Message("user", text),), Sampling(temperature=0, max_tokens=VERDICT_TOKENS), seed=0,
-                        replicate=attempt, keep=False, call_id=f"judge.{i}",
-                    )
-                    for i, text in zip(part, texts, strict=True)
-                ]
-            )  # fmt: skip
-            for i, reply in zip(part, replies, strict=True):
-                scores[i] = _score(reply, judge)
-    return scores
-
-
-def _score(reply: Reply, judge: ChatModel) -> int:
-    fault = reply.fault
-    if fault is not None and fault.code in {*PROVIDER_CODES, "budget"}:
-        raise ModelError(
-            "a verdict of the judge could not be had", where=judge.info.name, found=f"{fault.code}: {fault.detail}",
-            hint="run the same command again: what was judged is kept",
+        replies = await judge.reply(
+            [
+                Request(
+                    (Message("user", f"{asked[i]}\n\n{AGAIN}" if attempt else asked[i]),),
+                    Sampling(temperature=0, max_tokens=VERDICT_TOKENS), seed=0, replicate=attempt, keep=False,
+                    call_id=f"judge.{i}",
+                )
+                for i in open_
+            ]
         )  # fmt: skip
-    return read_score(reply.text) if fault is None and reply.finish == "stop" else UNSCORED
+        for i, reply in zip(open_, replies, strict=True):
+            if reply.fault is not None and reply.fault.code in {*PROVIDER_CODES, "budget"}:
+                scores[i], fault = None, reply.fault
+            elif reply.fault is None and reply.finish == "stop":
+                scores[i] = read_score(reply.text)
+    return Judged(scores, fault)

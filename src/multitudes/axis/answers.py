@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.axis.adherence import Filter
+from multitudes.axis.adherence import IN_ROLE, Filter
 from multitudes.axis.collected import Collected
 
 
@@ -37,6 +37,7 @@ class Answer:
         n_tokens: Counted tokens.
         llr: Log-likelihood ratio, nats per token; NaN for arms without a role.
         score: 0 to 3; -1 = unscored. Arms without a role have 3.
+        topic: Margin of the topic filter; NaN for an answer without words; None where there is no such filter.
     """
 
     condition: str
@@ -47,6 +48,17 @@ class Answer:
     n_tokens: int
     llr: float
     score: int
+    topic: float | None = None
+
+    @property
+    def kept(self) -> bool:
+        """Whether it enters the mean of its role: wholly in role, and on its topic where that is asked."""
+        return self.score == IN_ROLE and not self.off_topic
+
+    @property
+    def off_topic(self) -> bool:
+        """Whether a topic filter drops it; one without words is not on a topic."""
+        return self.topic is not None and not self.topic > 0
 
 
 class Aim(NamedTuple):
@@ -81,6 +93,9 @@ class Collection:
         null: Log-likelihood ratios of the null.
         filter: How answers were filtered.
         projections: (answers, L + K) along an ``Aim``, NaN where an answer is too short; None without one.
+        off_topic: Sums of answers that only the topic filter dropped, by role; None without such a filter. Added to
+            ``generated`` they are what would have been kept without it.
+        encoder: Name of the encoder of the topic filter; empty without one.
     """
 
     fixed: Collected
@@ -90,6 +105,8 @@ class Collection:
     null: tuple[float, ...]
     filter: Filter
     projections: NDArray[np.float32] | None = None
+    off_topic: Collected | None = None
+    encoder: str = ""
 
 
 def read_answers(folder: Path) -> Iterable[Answer]:

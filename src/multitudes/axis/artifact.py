@@ -40,6 +40,7 @@ def save_axis(axis: Axis, folder: Path) -> Path:
     arrays = {name: np.ascontiguousarray(getattr(axis, name), dtype=np.float32) for name in ARRAYS}
     arrays |= {f"tau.{k}": np.ascontiguousarray(v, dtype=np.float32) for k, v in axis.tau.items()}
     arrays |= {f"curve.{k}": np.ascontiguousarray(v, dtype=np.float32) for k, v in axis.curves.items()}
+    arrays |= {f"other.{k}": np.ascontiguousarray(v, dtype=np.float32) for k, v in axis.others.items()}
     data = library.numpy.save(arrays)
     about = {
         "schema": SCHEMA, "orientation": "assistant_positive", "roles": list(axis.roles), "layer": axis.layer,
@@ -82,6 +83,7 @@ def load_axis(folder: str | Path) -> Axis:
             window=tuple(about["window"]), about=about["about"],
             tau={k[4:]: v for k, v in arrays.items() if k.startswith("tau.")},
             curves={k[6:]: v for k, v in arrays.items() if k.startswith("curve.")},
+            others={k[6:]: v for k, v in arrays.items() if k.startswith("other.")},
         )  # fmt: skip
     except (library.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise AxisMismatch("the parts do not fit together", where=str(path), found=str(error), hint=hint) from error

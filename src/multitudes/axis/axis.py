@@ -38,6 +38,7 @@ class Axis:
         tau: By name of the quantile (``0.75``, ``default_mean``), (L,) thresholds in residual units.
         low_default: (L,) 5 % quantile of default response means: below lies outside the calibrated range.
         curves: (L,) numbers of the report by name, see docs/axis.md.
+        others: By name, (L, d) axes that another filter would have given, see docs/axis.md.
         about: Provenance: model, hashes, preset, counts, sampling, seeds, versions, control results.
     """
 
@@ -55,6 +56,7 @@ class Axis:
     tau: Mapping[str, Float32]
     low_default: Float32
     curves: Mapping[str, Float32] = field(default_factory=dict)
+    others: Mapping[str, Float32] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
 
     @property

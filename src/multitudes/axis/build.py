@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_args
@@ -11,14 +12,16 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.axis.adherence import IN_ROLE, UNSCORED
+from multitudes.axis.adherence import IN_ROLE, RUBRIC_HASH, UNSCORED
+from multitudes.axis.agreement import DoubleScored, agreements, axes_by_scorer, judge_record, score_twice
 from multitudes.axis.answers import Aim, Answer, Collection, Step
 from multitudes.axis.axis import DEFAULT_QUANTILE, FAR_FROM_DEFAULT, QUANTILES, Axis
+from multitudes.axis.choices import axis_of, cosines_with, other_filters
 from multitudes.axis.collect import CODE_SCHEMA, collect
-from multitudes.axis.collected import Collected, control_mean, role_means
+from multitudes.axis.collected import Collected, control_mean
 from multitudes.axis.components import NOISE_GATE, cosine
 from multitudes.axis.conditions import conditions_of, default_arms, messages_of
-from multitudes.axis.controls import UNFILTERED
+from multitudes.axis.controls import SOMEWHAT
 from multitudes.axis.errors import NoAxis, TooFewRoles
 from multitudes.axis.fit import MIN_FAMILIES, AxisFit, analysis_layer, fit_axis, kept_roles
 from multitudes.axis.nulls import Kind, random_directions
@@ -28,8 +31,10 @@ from multitudes.axis.scale import check_sign, separation, z_scale
 from multitudes.axis.stability import SPLIT_HALF_GATE
 from multitudes.axis.window import cap_window
 from multitudes.core.canonical import content_hash
+from multitudes.core.errors import ConfigError
 from multitudes.core.seeds import derive_rng
 from multitudes.models.base import ChatModel, ScoreItem
+from multitudes.models.encode import Encoder
 
 MOST_READ = 20_000  # answers that are read a second time at most
 OUTSIDE = 0.05  # quantile of default responses below which a turn is outside the calibrated range
@@ -43,13 +48,20 @@ async def find_axis(
     *,
     seed: int = 0,
     judge: ChatModel | None = None,
+    second: ChatModel | None = None,
+    topic: Encoder | None = None,
     watch: Callable[[Step], None] | None = None,
 ) -> Axis:
     """Collect into ``folder``, or go on there, and build the axis. Arguments as for ``collect``.
 
     Where the direction comes from the fixed text, it is known before the first answer, and answers are projected on
-    it while they are written. Otherwise they are read a second time.
+    it while they are written. Otherwise they are read a second time. What a judge decided is compared with the
+    likelihood filter and with ``second``, a second judge, on a part of the answers.
+
+    Raises:
+        ConfigError: A second judge without a first, or the same one twice.
     """
+    check_judges(judge, second)
 
     def aim(fixed: Collected) -> Aim:
         fit = fit_axis(fixed, seed=seed, min_count=size.min_count, min_families=families_needed(fixed))
@@ -57,11 +69,61 @@ async def find_axis(
         return Aim(fit.unit, np.concatenate(list(_random(fit, layer, seed).values())), layer)
 
     known = aim if size.method == "fixed_text" else None
-    done = await collect(model, everything, size, folder, seed=seed, judge=judge, watch=watch, aim=known)
-    return await build_axis(model, everything, size, done, seed=seed)
+    done = await collect(model, everything, size, folder, seed=seed, judge=judge, topic=topic, watch=watch, aim=known)
+    if judge is None:
+        return await build_axis(model, everything, size, done, seed=seed)
+    _enough(done, size)
+    twice = await score_twice(model, everything, size, done, folder, second=second, seed=seed, watch=watch)
+    judges = {"judge": judge_record(judge, RUBRIC_HASH)}
+    if second is not None:
+        judges["second_judge"] = judge_record(second, RUBRIC_HASH)
+    axis = await build_axis(model, everything, size, done, seed=seed, twice=twice)
+    return replace(axis, about={**axis.about, **judges})
 
 
-async def build_axis(model: Any, everything: RoleSet, size: Preset, done: Collection, *, seed: int = 0) -> Axis:
+def _enough(done: Collection, size: Preset) -> None:
+    """Refuse a judge that keeps too little, before anybody else is asked.
+
+    Raises:
+        TooFewRoles: Says how the judge scored.
+    """
+    try:
+        kept_roles(done.generated, min_count=size.min_count, min_families=families_needed(done.generated))
+    except TooFewRoles as error:
+        scores = Counter(a.score for a in done.answers if a.condition.startswith("role:"))
+        found = ", ".join(f"{scores[s]} {'unscored' if s == UNSCORED else s}" for s in (3, 2, 1, 0, UNSCORED))
+        off = sum(a.score == IN_ROLE and a.off_topic for a in done.answers)
+        raise TooFewRoles(
+            error.what, found=error.found, expected=error.expected,
+            hint=f"scores of role answers: {found}; only 3 is kept" + f", but {off} of them are off topic" * (off > 0)
+            + "; take another judge, or none (the likelihood filter)",
+        ) from error  # fmt: skip
+
+
+def check_judges(judge: ChatModel | None, second: ChatModel | None) -> None:
+    """Refuse a second judge that has no first, or is the first.
+
+    Raises:
+        ConfigError: Says which.
+    """
+    if second is None:
+        return
+    if judge is None:
+        raise ConfigError(
+            "a second judge without a first", where=second.info.name, expected="two judges, or one",
+            hint="give this one as the judge (--judge), or add another",
+        )  # fmt: skip
+    if judge.info.fingerprint == second.info.fingerprint:
+        raise ConfigError(
+            "the second judge is the first", where=second.info.name,
+            expected="another model: one judge at temperature 0 agrees with itself",
+        )  # fmt: skip
+
+
+async def build_axis(
+    model: Any, everything: RoleSet, size: Preset, done: Collection, *, seed: int = 0,
+    twice: DoubleScored | None = None,
+) -> Axis:  # fmt: skip
     """Fit the axis of ``done`` and put it on its scale.
 
     Args:
@@ -70,6 +132,7 @@ async def build_axis(model: Any, everything: RoleSet, size: Preset, done: Collec
         size: How much.
         done: The collection.
         seed: Seed of role halves and of the answers that are read again, where there are very many.
+        twice: Answers that were scored more than once.
 
     Raises:
         TooFewRoles: Too few roles with enough answers.
@@ -91,26 +154,32 @@ async def build_axis(model: Any, everything: RoleSet, size: Preset, done: Collec
             model, everything, size, done.answers, fit.unit, beside=beside, seed=seed
         )
     else:
-        rows = [
-            i for i, a in enumerate(done.answers) if a.score == IN_ROLE and np.isfinite(done.projections[i]).all()
-        ]
+        rows = [i for i, a in enumerate(done.answers) if a.kept and np.isfinite(done.projections[i]).all()]
         answers = [done.answers[i] for i in rows]
         p, extra = np.split(done.projections[rows].astype(np.float64), [model.n_layers], axis=1)
     where = _by_kind(answers)
     default, role = p[where["default"]], p[where["role"]]
     tau = thresholds(answers, p) | {"default_mean": np.asarray(scale.mu_default)}
+    others = other_filters(done, min_count=size.min_count)
     curves = _curves(fit, done, scale, default, role)
+    curves |= cosines_with(axis_of(done.generated, min_count=size.min_count), others)
+    if twice is not None:
+        by = await axes_by_scorer(model, everything, size, done, twice)
+        first = by.pop("judge")
+        curves |= cosines_with(first, by)
+        others |= {"judge": first, **by}
     about = _about(model, everything, size, done, fit, seed) | {
         "dropped_answers": [[d.role, d.n] for d in dropped],
         "z_tau": {k: _at(scale.z(t), window) for k, t in tau.items()},
         "controls": _random_controls(drawn, p, extra, where, layer),
+        "agreement": {} if twice is None else agreements(twice, seed=seed),
     }
     return Axis(
         axis=_f32(fit.axis), default_mean=_f32(fit.default_mean), role_means=_f32(fit.role_means), roles=fit.roles,
         halves=_f32(fit.halves), components=_f32(fit.components[layer]), mu_default=_f32(scale.mu_default),
         mu_roles=_f32(scale.mu_roles), norm=_f32(done.fixed.default_norm), layer=layer, window=window,
         tau={k: _f32(v) for k, v in tau.items()}, low_default=_f32(np.nanquantile(default, OUTSIDE, axis=0)),
-        curves={k: _f32(v) for k, v in curves.items()}, about=about,
+        curves={k: _f32(v) for k, v in curves.items()}, others={k: _f32(v) for k, v in others.items()}, about=about,
     )  # fmt: skip
 
 
@@ -118,14 +187,14 @@ async def projections(
     model: Any, everything: RoleSet, size: Preset, answers: Sequence[Answer], directions: NDArray[Any], *,
     beside: tuple[NDArray[Any], int], seed: int,
 ) -> tuple[list[Answer], NDArray[np.float64], NDArray[np.float64]]:  # fmt: skip
-    """Scored answers, the projection (N, L) of each, and those on other directions ``beside`` at one block (N, K).
+    """Kept answers, the projection (N, L) of each, and those on other directions ``beside`` at one block (N, K).
 
     They come from one more pass over the tokens.
 
     The second pass is the check of the first as well: it reads the same tokens in another layout (see ``check``).
     Of more than ``MOST_READ`` answers an even part is read.
     """
-    scored = [a for a in answers if a.score == IN_ROLE]
+    scored = [a for a in answers if a.kept]
     if len(scored) > MOST_READ:
         chosen = derive_rng("axis", "second pass", seed).choice(len(scored), MOST_READ, replace=False)
         scored = [scored[i] for i in sorted(chosen)]
@@ -200,13 +269,7 @@ def _curves(fit: AxisFit, done: Collection, scale: Any, default: NDArray[Any], r
         out[f"z_{name}"] = z
     for name, value in fit.alternatives.items():
         out[f"cosine_{name}"] = value
-    if UNFILTERED in done.generated.controls and UNFILTERED not in fit.alternatives:
-        kept = role_means(done.generated)
-        everybody = control_mean(done.generated, UNFILTERED)
-        some = np.isfinite(kept).all(axis=(1, 2))
-        base = done.generated.default_sums.sum(axis=0) / done.generated.default_n.sum()
-        out["cosine_unfiltered"] = cosine(base - kept[some].mean(axis=0), base - everybody)
-    for name in ("neutral", "placebo"):
+    for name in ("neutral", "placebo", SOMEWHAT):
         if name in done.generated.controls:
             out[f"z_{name}_answers"] = scale.z((control_mean(done.generated, name) * fit.unit).sum(axis=1))
     return out
@@ -240,11 +303,12 @@ def _about(
     model: Any, everything: RoleSet, size: Preset, done: Collection, fit: AxisFit, seed: int
 ) -> dict[str, Any]:
     info = model.info
-    scores = Counter(a.score for a in done.answers if a.condition.startswith("role:"))
-    asked = Counter(a.condition.split(":")[1] for a in done.answers if a.condition.startswith("role:"))
-    passed = Counter(
-        a.condition.split(":")[1] for a in done.answers if a.condition.startswith("role:") and a.score == IN_ROLE
-    )
+    of_roles = [(a.condition.split(":")[1], a) for a in done.answers if a.condition.startswith("role:")]
+    scores = Counter(a.score for _, a in of_roles)
+    asked, passed = Counter(r for r, _ in of_roles), Counter(r for r, a in of_roles if a.kept)
+    in_role = Counter(r for r, a in of_roles if a.score == IN_ROLE)
+    lost = Counter(r for r, a in of_roles if a.score == IN_ROLE and a.off_topic)
+    topic = {"encoder": done.encoder, "dropped": dict(lost), "of": dict(in_role)} if done.encoder else None
     arms = default_arms(model, everything)
     first = questions_of(size, everything)[0]
     rendered = {
@@ -262,6 +326,7 @@ def _about(
         "null": [float(np.quantile(done.null, q)) for q in (0.05, 0.5, 0.95)] if done.null else [],
         "scores": {str(k): v for k, v in sorted(scores.items())},
         "unscored": scores[UNSCORED], "pass_rate": {r: passed[r] / n for r, n in asked.items()},
+        "topic": topic, "own_names": [*info.names, *info.makers],
         "dropped_fixed": [[d.role, d.n] for d in fit.dropped], "default_n": fit.default_n,
         "temperature": size.temperature, "top_p": size.top_p, "max_tokens": size.max_tokens,
         "versions": {k: version(k) for k in ("torch", "transformers", "numpy")},

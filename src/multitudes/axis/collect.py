@@ -12,32 +12,35 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.axis.accumulate import Accumulator
-from multitudes.axis.adherence import IN_ROLE, UNSCORED, Filter, by_judge, by_likelihood, threshold
+from multitudes.axis.adherence import IN_ROLE, PARTLY, RUBRIC_HASH, UNSCORED, Filter, threshold
 from multitudes.axis.answers import Aim, Answer, Collection, Step, read_answers, write_whole
 from multitudes.axis.collected import Collected, merge
 from multitudes.axis.conditions import Condition, conditions_of, messages_of
-from multitudes.axis.controls import UNFILTERED
+from multitudes.axis.controls import SOMEWHAT, UNFILTERED
 from multitudes.axis.errors import CollectionMismatch
 from multitudes.axis.fit import analysis_layer
 from multitudes.axis.presets import Preset, fixed_questions_of, questions_of, roles_of
 from multitudes.axis.roles import Question, RoleSet
+from multitudes.axis.scoring import MIN_TOKENS, null_ratios, scored
 from multitudes.axis.sums_file import load_collected, save_collected
+from multitudes.axis.topic import TopicFilter
+from multitudes.axis.verdicts import Verdicts
 from multitudes.axis.window import cap_window
 from multitudes.core.canonical import content_hash
-from multitudes.core.seeds import derive_rng, derive_seed
+from multitudes.core.seeds import derive_seed
 from multitudes.models.base import ChatModel, Message, Reply, Request, Sampling, ScoreItem
+from multitudes.models.encode import Encoder
 
 SHARD = 8  # conditions whose answers are folded and written together
-MIN_TOKENS = 3  # counted tokens below which an answer is unscored
 FEW_QUESTIONS = 24  # up to so many, sums by question are kept at every layer; else at those that are looked at
 NORMS_AT_ONCE = 32  # answers whose tokens are held, at every layer, while their norms are taken
-CODE_SCHEMA = 1  # raise it when what is asked or folded changes: older parts are then not continued
+CODE_SCHEMA = 2  # raise it when what is asked or folded changes: older parts are then not continued
 
 
 async def collect(
@@ -48,6 +51,7 @@ async def collect(
     *,
     seed: int = 0,
     judge: ChatModel | None = None,
+    topic: Encoder | None = None,
     watch: Callable[[Step], None] | None = None,
     aim: Callable[[Collected], Aim] | None = None,
 ) -> Collection:
@@ -60,6 +64,7 @@ async def collect(
         folder: Where parts are kept; made if it is not there.
         seed: Seed of the answers.
         judge: Scores answers; without one the likelihood filter does.
+        topic: A second condition beside either: an answer must lie closer to its role's definition than to others'.
         watch: Told after each part.
         aim: From the sums of the fixed text, the directions along which answers are projected as they are written.
 
@@ -71,13 +76,20 @@ async def collect(
     plan = conditions_of(model, everything, size)
     folder.mkdir(parents=True, exist_ok=True)
     filter_: Filter = "likelihood" if judge is None else "judge"
-    _claim(folder, model, everything, size, seed=seed, judge=judge)
+    _claim(folder, model, everything, size, seed=seed, judge=judge, topic=topic)
     fixed = await _fixed(model, everything, size, plan, folder, told)
     aimed = None if aim is None else aim(fixed)
-    generated, answers, about = await _generated(model, everything, size, plan, folder, seed, judge, told, aimed)
+    filters = _Filters(
+        None if judge is None else Verdicts(folder, judge),
+        None if topic is None else TopicFilter(topic, roles_of(size, everything), seed=seed),
+    )
+    sums, off_topic, about = await _generated(model, everything, size, plan, folder, seed, filters, told, aimed)
     parts = [np.load(f) for f in sorted(folder.glob("projections-*.npy"))] if aimed is not None else []
     projections = np.concatenate(parts) if parts else None
-    return Collection(fixed, generated, tuple(answers), about["theta"], tuple(about["null"]), filter_, projections)
+    return Collection(
+        fixed, sums, tuple(read_answers(folder)), about["theta"], tuple(about["null"]), filter_, projections,
+        off_topic, "" if topic is None else topic.name,
+    )  # fmt: skip
 
 
 async def collect_fixed(
@@ -89,13 +101,22 @@ async def collect_fixed(
     return await _fixed(model, everything, size, plan, folder, watch or (lambda _step: None))
 
 
+class _Filters(NamedTuple):
+    """Who says whether an answer is in role: a judge, or the likelihood filter; and a condition beside either."""
+
+    verdicts: Verdicts | None
+    topic: TopicFilter | None
+
+
 def _claim(
-    folder: Path, model: Any, everything: RoleSet, size: Preset, *, seed: int, judge: ChatModel | None
-) -> None:
+    folder: Path, model: Any, everything: RoleSet, size: Preset, *, seed: int, judge: ChatModel | None,
+    topic: Encoder | None,
+) -> None:  # fmt: skip
     """Note what the folder is for; refuse a folder that is for something else."""
     key = {
         "schema": CODE_SCHEMA, "model": model.info.fingerprint, "roles": everything.hash, "preset": asdict(size),
-        "seed": seed, "judge": None if judge is None else judge.info.fingerprint,
+        "seed": seed, "judge": None if judge is None else [judge.info.fingerprint, RUBRIC_HASH],
+        "topic": None if topic is None else topic.name,
     }  # fmt: skip
     file = folder / "collection.json"
     if file.is_file():
@@ -123,12 +144,15 @@ def _accumulator(
 
 
 def _fold(
-    sums: Accumulator, condition: Condition, j: int, question: Question, x: NDArray[Any], *, kept: bool
-) -> None:
+    sums: Accumulator, condition: Condition, j: int, question: Question, x: NDArray[Any], *, kept: bool,
+    somewhat: bool = False,
+) -> None:  # fmt: skip
     """One response into its sums."""
     if condition.kind == "role":
         if kept:
             sums.add(condition.role, question.half, j, x)
+        if somewhat:
+            sums.add_control(SOMEWHAT, x)
         sums.add_control(UNFILTERED, x)
     elif condition.kind == "default":
         sums.add(None, question.half, j, x)
@@ -177,49 +201,65 @@ async def _fixed(
 
 async def _generated(
     model: Any, everything: RoleSet, size: Preset, plan: Sequence[Condition], folder: Path, seed: int,
-    judge: ChatModel | None, told: Callable[[Step], None], aim: Aim | None,
-) -> tuple[Collected, list[Answer], dict[str, Any]]:  # fmt: skip
+    filters: _Filters, told: Callable[[Step], None], aim: Aim | None,
+) -> tuple[Collected, Collected | None, dict[str, Any]]:  # fmt: skip
+    """Sums of kept answers; of those that only the topic filter dropped; and what is known of the null."""
     questions = questions_of(size, everything)
     shards = list(_shards(plan))
-    done, total = _resume(folder)
+    done, total, off_topic = _resume(folder)
     about: dict[str, Any] = {"theta": float("nan"), "null": []}
     if done:
         about = json.loads((folder / "null.json").read_text(encoding="utf-8"))
     for k in range(done, len(shards)):
         told(Step("roles", k, len(shards)))
-        sums = _accumulator(model, everything, size, questions, "generated")
+        sums, off = (_accumulator(model, everything, size, questions, "generated") for _ in range(2))
         answers, means = await _ask(model, size, shards[k], questions, seed)
         if k == 0:  # the arms without a role come first: their answers are the null of the filter
-            if judge is None:
-                about["null"] = await _null(model, everything, size, shards[0], questions, answers, seed)
+            if filters.verdicts is None:
+                about["null"] = await null_ratios(model, everything, size, shards[0], questions, answers, seed)
                 about["theta"] = threshold(about["null"])
             write_whole(folder / "null.json", json.dumps(about))
-        answers = await _scored(model, everything, shards[k], questions, answers, about["theta"], judge)
+        answers = await scored(
+            model, everything, shards[k], questions, answers, about["theta"], verdicts=filters.verdicts,
+            topic=filters.topic,
+        )  # fmt: skip
         places = {c.id: c for c in shards[k]}, {q.id: (j, q) for j, q in enumerate(questions)}
         for answer, x in zip(answers, means, strict=True):
             if answer.n_tokens >= MIN_TOKENS:
-                j, question = places[1][answer.question]
-                _fold(sums, places[0][answer.condition], j, question, x, kept=answer.score == IN_ROLE)
-        total = sums.collected() if total is None else merge([total, sums.collected()])
+                condition, (j, question) = places[0][answer.condition], places[1][answer.question]
+                _fold(sums, condition, j, question, x, kept=answer.kept, somewhat=answer.score == PARTLY)
+                if answer.score == IN_ROLE and answer.off_topic:
+                    off.add(condition.role, question.half, j, x)
+        total = _added(total, sums)
+        if filters.topic is not None:
+            off_topic = _added(off_topic, off)
+            save_collected(off_topic, folder / f"off-topic-{k + 1:04d}.safetensors")
         if aim is not None:
             nothing = np.full(model.n_layers + len(aim.beside), np.nan, np.float32)
             rows = [aim(x) if a.n_tokens >= MIN_TOKENS else nothing for a, x in zip(answers, means, strict=True)]
             write_whole(folder / f"projections-{k:04d}.npy", np.stack(rows))
         lines = [json.dumps(asdict(a), ensure_ascii=False, allow_nan=True) for a in answers]
         write_whole(folder / f"answers-{k:04d}.jsonl", "\n".join(lines) + "\n")
-        save_collected(total, folder / f"sums-{k + 1:04d}.safetensors")
-        (folder / f"sums-{k:04d}.safetensors").unlink(missing_ok=True)
+        save_collected(total, folder / f"sums-{k + 1:04d}.safetensors")  # last: it says that the shard is done
+        for name in ("sums", "off-topic"):
+            (folder / f"{name}-{k:04d}.safetensors").unlink(missing_ok=True)
     told(Step("roles", len(shards), len(shards)))
     assert total is not None
-    return total, list(read_answers(folder)), about
+    return total, off_topic, about
 
 
-def _resume(folder: Path) -> tuple[int, Collected | None]:
-    """Shards that are done, and their sums."""
+def _added(total: Collected | None, sums: Accumulator) -> Collected:
+    return sums.collected() if total is None else merge([total, sums.collected()])
+
+
+def _resume(folder: Path) -> tuple[int, Collected | None, Collected | None]:
+    """Shards that are done, their sums, and the sums of what the topic filter dropped."""
     files = sorted(folder.glob("sums-*.safetensors"))
     if not files:
-        return 0, None
-    return int(files[-1].stem.partition("-")[2]), load_collected(files[-1])
+        return 0, None, None
+    off = files[-1].with_name(files[-1].name.replace("sums", "off-topic"))
+    done = int(files[-1].stem.partition("-")[2])
+    return done, load_collected(files[-1]), load_collected(off) if off.is_file() else None
 
 
 def _shards(plan: Sequence[Condition]) -> Iterable[list[Condition]]:
@@ -253,59 +293,3 @@ async def _ask(
         answers.append(Answer(c.id, q.id, d, reply.text, ids, n, float("nan"), UNSCORED))
         means.append(seen.means if seen is not None and n else np.zeros((model.n_layers, model.d_model), np.float32))
     return answers, means
-
-
-async def _null(
-    model: Any, everything: RoleSet, size: Preset, part: Sequence[Condition], questions: Sequence[Question],
-    answers: Sequence[Answer], seed: int,
-) -> list[float]:  # fmt: skip
-    """Log-likelihood ratios of default answers under role prompts that they were not given."""
-    text_of, by_id = {q.id: q for q in questions}, {c.id: c for c in part}
-    prompts = [p for r in roles_of(size, everything) for p in r.prompts[: size.prompts]]
-    rng = derive_rng("axis", "null", seed)
-    own = [a for a in answers if by_id[a.condition].kind == "default" and a.n_tokens >= MIN_TOKENS]
-    drawn = [prompts[int(rng.integers(len(prompts)))] for _ in own]
-    roles = [Condition("null", "role", p, 0) for p in drawn]
-    return await _ratios(model, [(r, text_of[a.question], a) for r, a in zip(roles, own, strict=True)])
-
-
-async def _ratios(model: Any, rows: Sequence[tuple[Condition, Question, Answer]]) -> list[float]:
-    """Nats per token by which each answer is more likely under its condition than under an empty system text."""
-    plain = Condition("none", "default", "", None)
-    items = [
-        ScoreItem(messages_of(c, q), a.text or " ", token_ids=a.token_ids) for c0, q, a in rows for c in (c0, plain)
-    ]
-    scored = await model.score(items)
-    return [(scored[2 * i].total - scored[2 * i + 1].total) / len(a.token_ids) for i, (_, _, a) in enumerate(rows)]
-
-
-async def _scored(
-    model: Any, everything: RoleSet, part: Sequence[Condition], questions: Sequence[Question],
-    answers: Sequence[Answer], theta: float, judge: ChatModel | None,
-) -> list[Answer]:  # fmt: skip
-    """Answers with their scores; arms without a role are kept whole."""
-    by_id, text_of = {c.id: c for c in part}, {q.id: q for q in questions}
-    out = [replace(a, score=IN_ROLE) if by_id[a.condition].kind != "role" else a for a in answers]
-    asked = [i for i, a in enumerate(answers) if by_id[a.condition].kind == "role" and a.n_tokens >= MIN_TOKENS]
-    if not asked:
-        return out
-    if judge is not None:
-        roles = {r.id: r for r in everything.roles}
-        rows = [
-            (
-                roles[by_id[answers[i].condition].role_id].definition,
-                text_of[answers[i].question].text,
-                answers[i].text,
-            )
-            for i in asked
-        ]
-        for i, score in zip(asked, await by_judge(judge, rows), strict=True):
-            out[i] = replace(out[i], score=score)
-        return out
-    ratios = await _ratios(
-        model, [(by_id[answers[i].condition], text_of[answers[i].question], answers[i]) for i in asked]
-    )
-    names = (model.info.name.rpartition("/")[2],)
-    for i, llr in zip(asked, ratios, strict=True):
-        out[i] = replace(out[i], llr=llr, score=by_likelihood(out[i].text, llr, theta, names=names).score)
-    return out

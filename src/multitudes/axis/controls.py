@@ -18,7 +18,9 @@ from multitudes.axis.scale import ZScale
 
 FloatArray = NDArray[np.float64]
 
-UNFILTERED = "unfiltered"
+UNFILTERED = "unfiltered"  # all answers of roles, kept or not
+SOMEWHAT = "somewhat"  # answers that are in role in part: score 2
+OF_ROLES = (UNFILTERED, SOMEWHAT)  # in the place of the roles; other controls are in the place of the default
 
 
 def alternative_axes(c: Collected, role_mean: FloatArray) -> dict[str, FloatArray]:
@@ -30,12 +32,13 @@ def alternative_axes(c: Collected, role_mean: FloatArray) -> dict[str, FloatArra
 
     Returns:
         ``unfiltered``: default minus the mean of all role responses, kept or not (every role must have been asked
-        equally often). Any other control arm: its mean minus the role mean.
+        equally often); ``somewhat``: default minus the mean of those that are in role in part. Any other control
+        arm: its mean minus the role mean.
     """
     out = {}
     for name in c.controls:
         mean = control_mean(c, name)
-        out[name] = default_mean(c) - mean if name == UNFILTERED else mean - role_mean
+        out[name] = default_mean(c) - mean if name in OF_ROLES else mean - role_mean
     return out
 
 

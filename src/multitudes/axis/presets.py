@@ -98,6 +98,11 @@ class Cost:
         )
 
 
+def role_answers(size: Preset, everything: RoleSet) -> int:
+    """Answers in a role: what a judge is asked about."""
+    return size.questions * sum(min(size.prompts, len(r.prompts)) for r in roles_of(size, everything))
+
+
 def cost_of(size: Preset, everything: RoleSet, *, n_layers: int, width: int, default_arms: int) -> Cost:
     """What ``size`` asks of a model with ``n_layers`` blocks of ``width``."""
     roles, arms = roles_of(size, everything), everything.arms

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.axis.collect import MIN_TOKENS
 from multitudes.axis.roles import Question, RoleSet, chosen_questions
+from multitudes.axis.scoring import MIN_TOKENS
 from multitudes.axis.settings import Size
 from multitudes.core.seeds import derive_seed
 from multitudes.models.base import Bare, Internals, Message, Reply, Request, Sampling, ScoreItem

@@ -64,6 +64,11 @@ class Role:
     presets: tuple[str, ...] = ("full",)
     facts: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def described(self) -> str:
+        """Its definition; a role of your own that has none is what its name says."""
+        return self.definition.strip() or self.name
+
 
 @dataclass(frozen=True, slots=True)
 class Question:

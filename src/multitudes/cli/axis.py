@@ -26,6 +26,12 @@ def fit(
     judge: Annotated[
         str | None, typer.Option(help="A model that scores answers; else the likelihood filter.")
     ] = None,
+    second_judge: Annotated[
+        str | None, typer.Option(help="Another model that scores 200 of them again: do both agree?")
+    ] = None,
+    topic_filter: Annotated[
+        str | None, typer.Option(help="minilm: drop answers that are not about their role, beside the filter.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the answers.")] = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it costs and stop.")] = False,
 ) -> None:
@@ -41,7 +47,8 @@ def fit(
         start = time.perf_counter()
         with progress() as watch:
             axis = fit_now(
-                model, preset=preset, out=folder, roles=roles, replace=replace, judge=judge, seed=seed, watch=watch,
+                model, preset=preset, out=folder, roles=roles, replace=replace, judge=judge,
+                second_judge=second_judge, topic_filter=topic_filter, seed=seed, watch=watch,
                 told=lambda line: console.print(line, markup=False), dry_run=dry_run,
             )  # fmt: skip
         if axis is None:

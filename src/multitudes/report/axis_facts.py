@@ -13,7 +13,7 @@ from multitudes.axis.axis import Axis
 from multitudes.axis.build import warnings_of
 from multitudes.axis.components import NOISE_GATE
 from multitudes.axis.roles import FAMILIES
-from multitudes.report.words import counted, number, percent, shown
+from multitudes.report.words import counted, interval, number, percent, shown
 
 STABLE = 0.8  # split-half cosine that is wanted; our choice
 PUBLISHED = "arXiv 2601.10387"
@@ -32,9 +32,14 @@ RANDOM = {
 }
 ALTERNATIVES = {
     "unfiltered": "all answers, none filtered out",
+    "somewhat": "only answers that are in role in part",
+    "any_topic": "no topic filter",
+    "likelihood": "the likelihood filter in the place of the judge, double-scored answers",
+    "second_judge": "the second judge in the place of the first, double-scored answers",
     "neutral": "neutral prompts in the place of the default",
     "placebo": "placebo prompts in the place of the default",
 }
+ALWAYS = ("unfiltered", "neutral", "placebo")  # rows that stand there even if they are empty
 _NO_FAMILY = 0
 
 
@@ -231,9 +236,79 @@ def kept_sentence(axis: Axis) -> str:
         "judge": "judged",
         "none": "not filtered",
     }.get(kind, f"filter {kind}")
+    if kind == "judge" and (name := about(axis, "judge").get("name")):
+        how = f"judged by {name}"
     lost = axis.about.get("unscored") or 0
     rest = f", {counted(int(lost), 'answer')} unscored" if lost else ""
-    return f"{how}; {percent(pass_share(axis))} of role answers are in role{rest}"
+    return f"{how}; {percent(pass_share(axis))} of role answers are in role{rest}{_topic(axis)}"
+
+
+def _topic(axis: Axis) -> str:
+    """What the topic filter dropped of what the filter before it kept; empty without one."""
+    topic = about(axis, "topic")
+    if not topic:
+        return ""
+    lost, of = ({str(k): int(v) for k, v in topic.get(name, {}).items()} for name in ("dropped", "of"))
+    worst = sorted(lost.items(), key=lambda row: (-row[1], row[0]))
+    told = f"{counted(sum(lost.values()), 'answer')} of {sum(of.values())}"
+    return f"; topic-filtered beside it by {topic.get('encoder')}: {told} dropped{_some(worst)}"
+
+
+class Agreed(NamedTuple):
+    """A second scoring of the judge's answers, in words.
+
+    Attributes:
+        who: Who scored again.
+        kappa: κ and its limits.
+        same: Share of equal decisions, its limits, and that of chance.
+        counts: How many answers and roles are behind it, and what is in no number.
+        note: What is missing, and why; mostly empty.
+    """
+
+    who: str
+    kappa: str
+    same: str
+    counts: str
+    note: str
+
+    @property
+    def sentence(self) -> str:
+        """All of it."""
+        told = f"{self.who}: weighted κ {self.kappa}; kept or dropped alike {self.same}; {self.counts}"
+        return told + (f"; {self.note}" if self.note else "")
+
+
+def agreed(axis: Axis) -> list[Agreed]:
+    """How a second judge and the likelihood filter agree with the judge; empty where no judge decided."""
+    out = []
+    for name in ("second_judge", "likelihood"):
+        row = about(axis, "agreement").get(name)
+        if isinstance(row, Mapping):
+            kappa, low, high, same, same_low, same_high, chance = (
+                number(row.get(k)) for k in ("kappa", "low", "high", "same", "same_low", "same_high", "by_chance")
+            )
+            who = str(row.get("with"))
+            out.append(
+                Agreed(
+                    f"second judge {who}" if name == "second_judge" else who,
+                    _defined(kappa) + _between(interval(low, high, fixed)),
+                    percent(same)
+                    + _between(interval(same_low, same_high, percent))
+                    + f", by chance {percent(chance)}",
+                    f"{counted(int(row.get('n', 0)), 'answer')} of {counted(int(row.get('roles', 0)), 'role')}"
+                    f", {int(row.get('unscored', 0))} unscored by one of the two",
+                    str(row.get("note", "")),
+                )
+            )  # fmt: skip
+    return out
+
+
+def _defined(kappa: float | None) -> str:
+    return "undefined" if kappa is not None and math.isnan(kappa) else fixed(kappa)
+
+
+def _between(limits: str) -> str:
+    return f" ({limits})" if limits else ""
 
 
 def dropped(axis: Axis, name: str = "dropped_fixed") -> list[tuple[str, int]]:

@@ -31,6 +31,7 @@ def _what(axis: Axis) -> list[str]:
         f"direction   {axis.method}, from {facts.METHODS.get(axis.method, 'texts of unknown origin')}; preset "
         f"{about.get('preset', 'unknown')}",
         f"answers     {facts.kept_sentence(axis)}",
+        *(f"agreement   {row.sentence}" for row in facts.agreed(axis)),
         f"roles       {facts.roles_sentence(axis)}",
     ]
 
@@ -71,12 +72,14 @@ def _controls(axis: Axis) -> list[str]:
     ]
     other = "generated" if axis.method == "fixed_text" else "fixed_text"
     z_tau = {k: number(v) for k, v in facts.about(axis, "z_tau").items()}
+    others = {k: at(axis, f"cosine_{k}") for k in ("any_topic", "likelihood", "second_judge")}
+    more = "".join(f"; {facts.ALTERNATIVES[k]}: {fixed(v)}" for k, v in others.items() if not math.isnan(v))
     return [
         "controls    " + "; ".join(f"{k} prompts z {v or 'not asked'}" for k, v in z.items())
         + " (0 = average role, 1 = default)",
         f"separation  AUC {fixed(own)}; random directions, median (95%): {', '.join(random) or 'not drawn'}",
         f"cosines     with the {other} axis {fixed(at(axis, 'other_method'))}, with the unfiltered one "
-        f"{fixed(at(axis, 'cosine_unfiltered'))}",
+        f"{fixed(at(axis, 'cosine_unfiltered'))}{more}",
         "thresholds  " + (", ".join(f"{k}: z = {fixed(v)}" for k, v in z_tau.items()) or "none")
         + " (mean over the capped layers)",
     ]  # fmt: skip

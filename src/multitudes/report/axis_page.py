@@ -177,7 +177,15 @@ def _controls(axis: Axis) -> Markup:
         (f"{name} prompts", fixed(at(axis, f"z_{name}")), fixed(at(axis, f"z_{name}_answers")))
         for name in ("neutral", "placebo")
     ]
-    cosines = [(words, fixed(at(axis, f"cosine_{k}"))) for k, words in facts.ALTERNATIVES.items()]
+    if not math.isnan(partly := at(axis, "z_somewhat_answers")):
+        z.append(("answers in role in part", "", fixed(partly)))
+    agreed = [(row.who, row.kappa, row.same, row.counts + (f"; {row.note}" if row.note else ""))
+              for row in facts.agreed(axis)]  # fmt: skip
+    cosines = [
+        (words, fixed(at(axis, f"cosine_{k}")))
+        for k, words in facts.ALTERNATIVES.items()
+        if k in facts.ALWAYS or not math.isnan(at(axis, f"cosine_{k}"))
+    ]
     cosines.insert(0, ("the other method", fixed(at(axis, "other_method"))))
     tau = [(_threshold(k), fixed(number(v)), _near_default(number(v))) for k, v in facts.about(axis, "z_tau").items()]
     tables = [
@@ -188,6 +196,9 @@ def _controls(axis: Axis) -> Markup:
         if tau
         else tag("p", "No thresholds.", class_="empty"),
     ]
+    if agreed:
+        head = ("scored again by", "weighted κ", "kept or dropped alike", "answers")
+        tables.append(_table("Does the judge agree? κ at most 1, 0 by chance", head, agreed))
     return section(
         "controls", "Controls", tag("div", *tables, class_="two"),
         lead=f"What nothing, or something else, would have given, at layer {axis.layer}.",
