@@ -15,9 +15,10 @@ from multitudes.axis import build
 from multitudes.axis.adherence import AGAIN, RUBRIC_HASH, by_judge, by_likelihood, read_score
 from multitudes.axis.agreement import drawn
 from multitudes.axis.answers import Answer, read_answers
+from multitudes.axis.artifact import load_axis, save_axis
 from multitudes.axis.choices import axis_of, other_filters
 from multitudes.axis.collect import collect
-from multitudes.axis.collected import control_mean, default_mean, merge, same_sums
+from multitudes.axis.collected import control_mean, default_mean, merge, role_means, same_sums
 from multitudes.axis.components import cosine
 from multitudes.axis.conditions import conditions_of, messages_of
 from multitudes.axis.errors import CollectionMismatch, TooFewRoles
@@ -401,3 +402,39 @@ def test_what_a_topic_filter_drops_is_counted_and_adds_up_to_what_is_kept_withou
     assert other_filters(beside, min_count=1)["any_topic"] == pytest.approx(axis_of(without.generated, min_count=1))
     with pytest.raises(CollectionMismatch, match="another topic"):
         asyncio.run(collect(tiny_model(), little, SIZE, tmp_path / "with"))
+
+
+def test_an_axis_with_a_topic_filter_says_what_it_dropped_and_reads_none_of_it(little, tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "check_sign", lambda *_a, **_k: None)
+    judge = Planted("lenient", (0, 0, 0.06, 0.94))
+    axis = asyncio.run(build.find_axis(tiny_model(), little, SIZE, tmp_path, judge=judge, topic=HashEncoder()))
+    answers = list(read_answers(tmp_path))
+    passed = Counter(a.condition.split(":")[1] for a in role_answers(tmp_path) if a.score == 3)
+    lost = Counter(a.condition.split(":")[1] for a in role_answers(tmp_path) if a.score == 3 and not a.topic > 0)
+    assert axis.about["topic"] == {"encoder": "hash-ngram-512", "dropped": dict(lost), "of": dict(passed)}
+    asked = Counter(a.condition.split(":")[1] for a in answers if a.condition.startswith("role:"))
+    assert axis.about["pass_rate"] == {r: (passed[r] - lost[r]) / n for r, n in asked.items()}
+    p = np.concatenate([np.load(f) for f in sorted(tmp_path.glob("projections-*.npy"))]).astype(float)
+    rows = [i for i, a in enumerate(answers) if a.kept and np.isfinite(p[i]).all()]
+    want = build.thresholds([answers[i] for i in rows], p[rows][:, :2])
+    assert axis.tau["0.75"] == pytest.approx(want["0.75"], rel=1e-5)
+    sums = load_collected(next(tmp_path.glob("sums-*.safetensors")))
+    off = load_collected(next(tmp_path.glob("off-topic-*.safetensors")))
+    without = axis_of(merge([sums, off]), min_count=1)
+    assert axis.others["any_topic"] == pytest.approx(without, rel=1e-5, abs=1e-5)
+    cosines = cosine(axis_of(sums, min_count=1), without)
+    assert axis.curves["cosine_any_topic"] == pytest.approx(cosines, abs=1e-6)
+    assert (cosines < 1).all()
+    save_axis(axis, tmp_path / "axis")
+    stored = {"unfiltered", "somewhat", "any_topic", "judge", "likelihood"}
+    assert load_axis(tmp_path / "axis").others.keys() == axis.others.keys() == stored
+
+
+def test_the_cosine_of_no_filter_is_that_of_stored_sums(judged):
+    axis, folder, _, _ = judged
+    sums = load_collected(next(folder.glob("sums-*.safetensors")))
+    want = cosine(axis_of(sums, min_count=1), default_mean(sums) - control_mean(sums, "unfiltered"))
+    assert axis.curves["cosine_unfiltered"] == pytest.approx(want, abs=1e-6)
+    kept = sums.n.sum(axis=0) > 0
+    assert axis_of(sums, min_count=1) == pytest.approx(default_mean(sums) - role_means(sums)[kept].mean(axis=0))
+    assert np.isnan(axis_of(sums, min_count=99)).all()
