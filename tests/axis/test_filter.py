@@ -20,16 +20,17 @@ from multitudes.axis.choices import axis_of, other_filters
 from multitudes.axis.collect import collect
 from multitudes.axis.collected import control_mean, default_mean, merge, role_means, same_sums
 from multitudes.axis.components import cosine
-from multitudes.axis.conditions import conditions_of, messages_of
+from multitudes.axis.conditions import Condition, conditions_of, messages_of
 from multitudes.axis.errors import CollectionMismatch, TooFewRoles
 from multitudes.axis.presets import preset, questions_of
+from multitudes.axis.scoring import with_likelihood
 from multitudes.axis.sums_file import load_collected
 from multitudes.axis.topic import TopicFilter
 from multitudes.axis.verdicts import Verdicts
 from multitudes.core.errors import ConfigError, ModelError
 from multitudes.core.seeds import derive_rng
 from multitudes.measure.kappa import quadratic_kappa
-from multitudes.models.base import Reply, ReplyFault, ScoreItem
+from multitudes.models.base import Reply, ReplyFault, Scored, ScoreItem
 from multitudes.models.encode import HashEncoder
 from multitudes.models.fake import FakeModel
 from multitudes.models.local.tiny import tiny_model
@@ -110,6 +111,23 @@ def test_naming_oneself_or_ones_maker_is_naming_oneself(text):
 )  # fmt: skip
 def test_others_may_be_named(text):
     assert by_likelihood(text, 0.2, 0.0, names=("SmolLM", ""), makers=("Hugging Face", " ")).score == 3
+
+
+def test_the_filter_of_a_fit_knows_the_names_on_the_models_card(little):
+    """All are likelier under their role; one gives the model's name, one its maker, one the name of the file."""
+
+    class Named:
+        info = replace(tiny_model().info, name="hf:some/zorkfile", names=("Zork",), makers=("Zork Labs",))
+
+        async def score(self, items):
+            return [Scored((0.0 if "lamp" in i.context[0].text else -9.0,), "x") for i in items]
+
+    said = ("I am Zork.", "I was built by Zork Labs.", "My name is zorkfile.", "I am the keeper.")
+    part = [Condition("role:r:0", "role", "You keep a lamp.", 0, "r")]
+    answers = [Answer("role:r:0", "q0", i, text, (1, 2), 5, 0.0, -1) for i, text in enumerate(said)]
+    found = asyncio.run(with_likelihood(Named(), part, little.questions, answers, 0.0))
+    assert [a.score for a in found] == [2, 2, 2, 3]
+    assert [a.llr for a in found] == [4.5] * 4
 
 
 def test_an_animal_called_like_the_model_is_in_its_role():

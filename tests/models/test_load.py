@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 import sys
 
 import pytest
@@ -79,6 +80,8 @@ def test_the_embedded_model_says_what_it_is():
     assert (info.name, info.engine, info.dtype) == ("smollm2", "local", "float32")
     assert info.small_model
     assert info.licence == "Apache-2.0"
+    assert "SmolLM" in info.names
+    assert info.makers == ("Hugging Face",)
     assert info.context_tokens == 8192
     recorded = json.loads((folder_of("smollm2") / "PROVENANCE.json").read_text())["weights_sha256"]
     assert info.weights_sha256 == recorded
@@ -109,6 +112,15 @@ def test_a_folder_of_weights(tiny_folder):
     again = load(f"hf:{tiny_folder}")
     assert again.info.fingerprint == model.info.fingerprint
     assert say(again, seed=1).token_ids == first.token_ids
+
+
+def test_a_model_knows_what_it_may_call_itself(tiny_folder, tmp_path):
+    """From the card that lies beside the weights; without one, from its architecture."""
+    assert load(f"hf:{tiny_folder}").info.names == ("Llama",)
+    carded = shutil.copytree(tiny_folder, tmp_path / "carded")
+    (carded / "README.md").write_text("---\nbase_model: Zork-Labs/Zorkling-2-1B\n---\n")
+    info = load(f"hf:{carded}").info
+    assert (info.names, info.makers) == (("Zorkling-2-1B", "Zorkling"), ("Zork-Labs",))
 
 
 def test_a_tilde_is_the_home_folder(tiny_folder, monkeypatch):
