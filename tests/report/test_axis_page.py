@@ -348,15 +348,17 @@ def test_agreement_of_judges_is_in_lines_and_page() -> None:
     for words in (
         "judged by one; 75% of role answers are in role, 3 answers unscored; topic-filtered beside it by mini: "
         "13 answers of 22 dropped: role-2-0 (9), role-1-0 (4)",
-        "agreement   second judge other: weighted κ 0.71 (0.60 to 0.80); kept or dropped alike 90% (86% to 94%), by "
-        "chance 62%; 196 answers of 44 roles, 4 unscored by one of the two",
+        "agreement   the second judge, other: weighted κ 0.71 (0.60 to 0.80); kept or dropped alike 90% "
+        "(86% to 94%), by chance 62%; 196 answers of 44 roles, 4 unscored by one of the two",
         "the likelihood filter: weighted κ undefined; kept or dropped alike 100% (100% to 100%), by chance 100%; 200 "
         "answers of 44 roles, 0 unscored by one of the two; one category only: both rated everything 3",
         "the second judge in the place of the first, double-scored answers: 0.97", "no topic filter: 0.97",
     ):  # fmt: skip
         assert words in lines, words
-    for words in ("second judge other", "0.71 (0.60 to 0.80)", "90% (86% to 94%), by chance 62%", "one category only",
-                  "answers in role in part", "no topic filter"):  # fmt: skip
+    for words in (
+        "The judge beside the second judge, other", "0.71 (0.60 to 0.80)", "90% (86% to 94%), by chance 62%",
+        "one category only", "answers in role in part", "no topic filter",
+    ):  # fmt: skip
         assert words in page, words
     bare = " ".join(Page(axis_page(made_up_axis())).text)
     assert "likelihood-filtered" in bare

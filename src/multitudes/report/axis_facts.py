@@ -290,7 +290,7 @@ def agreed(axis: Axis) -> list[Agreed]:
             who = str(row.get("with"))
             out.append(
                 Agreed(
-                    f"second judge {who}" if name == "second_judge" else who,
+                    f"the second judge, {who}" if name == "second_judge" else who,
                     _defined(kappa) + _between(interval(low, high, fixed)),
                     percent(same)
                     + _between(interval(same_low, same_high, percent))

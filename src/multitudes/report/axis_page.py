@@ -179,8 +179,6 @@ def _controls(axis: Axis) -> Markup:
     ]
     if not math.isnan(partly := at(axis, "z_somewhat_answers")):
         z.append(("answers in role in part", "", fixed(partly)))
-    agreed = [(row.who, row.kappa, row.same, row.counts + (f"; {row.note}" if row.note else ""))
-              for row in facts.agreed(axis)]  # fmt: skip
     cosines = [
         (words, fixed(at(axis, f"cosine_{k}")))
         for k, words in facts.ALTERNATIVES.items()
@@ -190,15 +188,16 @@ def _controls(axis: Axis) -> Markup:
     tau = [(_threshold(k), fixed(number(v)), _near_default(number(v))) for k, v in facts.about(axis, "z_tau").items()]
     tables = [
         _table("Separation of single answers: AUC, chance 0.5", ("along", "AUC", "95 of 100 below", "draws"), auc),
-        _table("Prompts without a role: z", ("", "where it was fitted", "in answers"), z),
+        _table("Neither the default nor a role: z", ("", "where it was fitted", "in answers"), z),
         _table("Cosine of the axis with the one from …", (), cosines, class_="plain pairs"),
         _table("Thresholds of a cap: mean z over the capped layers", ("quantile of answers", "z", ""), tau)
         if tau
         else tag("p", "No thresholds.", class_="empty"),
     ]
-    if agreed:
-        head = ("scored again by", "weighted κ", "kept or dropped alike", "answers")
-        tables.append(_table("Does the judge agree? κ at most 1, 0 by chance", head, agreed))
+    for row in facts.agreed(axis):
+        told = [("weighted κ: at most 1, 0 by chance", row.kappa), ("kept or dropped alike", row.same),
+                ("scored by both", row.counts), *([("note", row.note)] if row.note else [])]  # fmt: skip
+        tables.append(_table(f"The judge beside {row.who}", (), told, class_="plain pairs hashes words"))
     return section(
         "controls", "Controls", tag("div", *tables, class_="two"),
         lead=f"What nothing, or something else, would have given, at layer {axis.layer}.",
