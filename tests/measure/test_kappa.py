@@ -1,6 +1,7 @@
 """Weighted κ against scikit-learn, against the table form, and its interval against simulated judges."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -73,6 +74,9 @@ def test_degenerate_ratings_have_a_reason():
     assert rare.value == 0
     one = kappa_over_clusters([3] * 8 + [0], [3] * 8 + [0], range(9), seed=0)
     assert (one.value, one.high) == (1, 1)
+    share = int(re.fullmatch(r"no κ in (\d+)% of the draws, which are left out", one.note)[1])
+    assert share == pytest.approx(100 * (8 / 9) ** 9, abs=4)  # four standard errors of 2,000 draws
+    assert kappa_over_clusters([0, 3] * 8, [0, 3] * 8, range(16), seed=0).note == ""
     with pytest.raises(GaugeError, match="not whole"):
         quadratic_kappa([0.5, 1], [0, 1])
     with pytest.raises(GaugeError, match="not whole"):

@@ -26,8 +26,6 @@ from multitudes.measure.stats import DRAWS, MIN_CLUSTERS, few_clusters, percenti
 
 FloatArray = NDArray[np.float64]
 
-MAX_UNDEFINED = 0.5  # share of draws without a κ above which there is no interval
-
 
 class Kappa(NamedTuple):
     """κ of two judges with its interval over clusters.
@@ -81,8 +79,8 @@ def kappa_over_clusters(
         second: (n,) the same of the other judge.
         clusters: (n,) label of the cluster of each thing.
         seed: Seed of the draws.
-        draws: Number of draws. Those in which both judges used one rating only have no κ and are left out; above half
-            of them there is no interval.
+        draws: Number of draws. Those in which both judges used one rating only have no κ and are left out. Where
+            all that differs lies in one cluster, these are a third of them; the note says how many they are.
         level: Confidence level.
 
     Returns:
@@ -111,10 +109,9 @@ def kappa_over_clusters(
         return Kappa(value, None, None, len(a), g, unscored, "; ".join([*habit, few_clusters(g)]))
     drawn = _kappa(resampled_sums(rows, seed=seed, draws=draws))
     lost = float(np.isnan(drawn).mean())
-    if lost > MAX_UNDEFINED:
-        return Kappa(value, None, None, len(a), g, unscored, "; ".join([*habit, f"no κ in {lost:.0%} of the draws"]))
+    notes = [*habit, *([f"no κ in {lost:.0%} of the draws, which are left out"] if lost else [])]
     low, high = percentile_limits(drawn, level, g)
-    return Kappa(value, float(low), float(high), len(a), g, unscored, "; ".join(habit))
+    return Kappa(value, float(low), float(high), len(a), g, unscored, "; ".join(notes))
 
 
 def _pairs(first: ArrayLike, second: ArrayLike) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
