@@ -8,18 +8,18 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from axis_sweeps import made_up  # noqa: E402
+
 from multitudes.axis import calibrate as calibrating  # noqa: E402
-from multitudes.axis import calibration as found  # noqa: E402
 from multitudes.axis.artifact import load_axis, save_axis  # noqa: E402
 from multitudes.axis.build import weighted_quantile  # noqa: E402
 from multitudes.axis.calibrate import calibrate  # noqa: E402
-from multitudes.axis.calibration import Sweep  # noqa: E402
+from multitudes.axis.calibration_words import why_none  # noqa: E402
 from multitudes.axis.cap import cap_edit, floor_edit  # noqa: E402
-from multitudes.axis.capability import Material, Measured  # noqa: E402
 from multitudes.axis.errors import AxisMismatch  # noqa: E402
 from multitudes.axis.matched import TOLERANCE, additive_control, matched_controls  # noqa: E402
 from multitudes.axis.pareto import Choice  # noqa: E402
-from multitudes.axis.role_play import Arm, Played, Reread, Talk, distinct_share, play, reread, talks_of  # noqa: E402
+from multitudes.axis.role_play import Arm, Talk, distinct_share, play, reread, talks_of  # noqa: E402
 from multitudes.axis.settings import (  # noqa: E402
     SIZES,
     Setting,
@@ -30,7 +30,7 @@ from multitudes.axis.settings import (  # noqa: E402
     sweep_windows,
 )
 from multitudes.core.errors import ConfigError, Unsupported  # noqa: E402
-from multitudes.models.base import Bare, Internals, Message, Reply, ScoreItem  # noqa: E402
+from multitudes.models.base import Bare, Message, ScoreItem  # noqa: E402
 from multitudes.models.load import load  # noqa: E402
 
 PROSE = "".join(chr(97 + (7 * i * i + i) % 26) if i % 6 else " " for i in range(256 * 8 + 40))
@@ -252,29 +252,6 @@ def test_matching_is_reported(done):
 # --- recommendation ---------------------------------------------------------------------------------------------
 
 
-def made_up(axis, rows, *, n_roles=10):
-    """A sweep in which setting k moves z by rows[k][0] and perplexity by the factor rows[k][1]."""
-    talks = [Talk(f"t{i}", "x", ("?",), True, f"t{i}") for i in range(n_roles)]
-    edit = cap_edit(axis, 0.75, layers=[0, 1])
-    settings = [Setting("plain")] + [
-        Setting("cap", tuple(range(width)), q, edit=edit, name=f"{q}:{width}") for _, _, width, q in rows
-    ]
-    gap = float(axis.mu_default[1] - axis.mu_roles[1])
-    noise = np.resize([0.1, -0.1], n_roles)
-
-    def played(z):
-        means = np.array([(axis.mu_roles[1] + gap * (z + (e if z else 0))) * axis.unit[1] for e in noise])
-        seen = Internals(9, np.zeros((1, 48), np.float32), {0: 0.5, 1: 0.5} if z else {}, 0.1)
-        reply = Reply("x", token_ids=(1,) * 10, internals=seen)
-        return Played((reply,) * n_roles, ((),) * n_roles, means[:, None].astype(np.float32), (seen,) * n_roles)
-
-    flat = np.linspace(2.9, 3.1, 16)
-    read = [Measured(flat + np.log(r), (), np.zeros(0), 0.5, 0.1, 99) for r in (1.0, *(row[1] for row in rows))]
-    spoken = [Reread(np.ones(n_roles), np.ones(n_roles), np.zeros(n_roles))] * len(settings)
-    sweep_played = [played(0.0), *(played(row[0]) for row in rows)]
-    return Sweep(axis, talks, settings, (1,), sweep_played, read, spoken, Material([], [], [], []), 0)
-
-
 @pytest.mark.parametrize(
     ("rows", "taken"),
     [
@@ -311,7 +288,7 @@ def test_why_nothing_is_recommended_is_said(tiny_axis):
     }
     for phrase, rows in words.items():
         sweep = made_up(tiny_axis, rows)
-        assert phrase in found.why_none(sweep, [], 2)
+        assert phrase in why_none(sweep, [], 2)
 
 
 def test_pushes_do_not_keep_caps_from_the_front_but_are_named(tiny_axis):

@@ -33,7 +33,7 @@ ROLES = [f"r{i}" for i in range(10)]
 
 
 def candidate(place, mean, *, n_layers=4, height=0.5, noise=0.0):
-    return Candidate(place, mean + noise * np.resize([1.0, -1.0], 10), n_layers, height)
+    return Candidate(place, (mean + noise * np.resize([1.0, -1.0], 10),), n_layers, height)
 
 
 def test_the_largest_effect_wins_where_the_difference_is_larger_than_its_error():

@@ -1,20 +1,23 @@
-"""Which cap to use: layers × strength against three curves at once, and a recommendation that says why.
+"""Which cap to use: layers × strength against four curves at once, and a recommendation that says why.
 
 *Excursions prevented*: how far role-played replies are held to the Assistant at the block just after the window, and
 what share of all replies, read again by the plain model, stays inside the range of the default at the analysis layer.
+*Identity*: who a played role says it is, by forced choice, see ``identity``; a cap is to make that less.
 *Capability kept*: perplexity and multiple choice, see ``capability``. *Fluency of role-play*: how likely the replies
 are under the plain model, and how little they repeat themselves. User messages are fixed, so every setting meets the
 same ones; after a first reply they no longer answer what was said.
 
 A cap is recommended if no other setting is better in every respect, its perplexity ratio passes its gate in the sweep
-and in the larger check after it, and it moves replies at all. Controls do as much as it does in other directions.
+and in the larger check after it, and it moves replies at all. The one that moves z most is taken; among those that z
+cannot tell apart, the one under which roles name themselves least; then fewer layers, then the lower threshold.
+Controls do as much as it does in other directions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,15 +29,15 @@ from multitudes.axis.calibration import (
     Tried,
     ratio_gate,
     watched_by,
-    why_none,
-    why_taken,
 )
+from multitudes.axis.calibration_words import why_none, why_taken
 from multitudes.axis.capability import CapabilityCheck, Material, Measured, compared, material_of, measured
 from multitudes.axis.capability_items import Item, shipped_items, shipped_prose, spread
+from multitudes.axis.identity import identities
 from multitudes.axis.matched import additive_control, matched_controls
 from multitudes.axis.pareto import Candidate, Choice, choose
 from multitudes.axis.remedy import has_taps
-from multitudes.axis.role_play import Arm, Played, Reread, Talk, places_of, play, reread, talks_of
+from multitudes.axis.role_play import Arm, FloatArray, Played, Reread, Talk, places_of, play, reread, talks_of
 from multitudes.axis.roles import RoleSet, shipped
 from multitudes.axis.settings import Setting, Size, cost_of_sweep, height, settings_of, size_of
 from multitudes.core.errors import Unsupported
@@ -86,6 +89,15 @@ async def calibrate(
     )  # fmt: skip
 
 
+class _Asked(NamedTuple):
+    """What was asked of each of several settings; see ``Sweep``."""
+
+    played: list[Played]
+    read: list[Measured]
+    spoken: list[Reread]
+    who: list[FloatArray]
+
+
 class _Run:
     """One calibration on its way."""
 
@@ -105,16 +117,18 @@ class _Run:
         self.watched = tuple(sorted({layer for s in settings for layer in (*s.layers, s.after(n))}))
         chosen = [self.items[i] for i in spread(len(self.items), self.size.sweep_items)]
         material = material_of(self.model.template, chosen, self.prose, tokens=self.size.sweep_tokens)
-        played, read, spoken = await self._asked(settings, material, "sweep")
-        return Sweep(self.axis, self.talks, settings, self.watched, played, read, spoken, material, self.seed)
+        found = await self._asked(settings, material, "sweep")
+        return Sweep(self.axis, self.talks, settings, self.watched, *found, material, self.seed)
 
-    async def _asked(
-        self, settings: Sequence[Setting], material: Material, what: str
-    ) -> tuple[list[Played], list[Measured], list[Reread]]:
+    async def _asked(self, settings: Sequence[Setting], material: Material, what: str) -> _Asked:
         arms = [Arm(s.edit, watched_by(s, self.axis, self.watched)) for s in settings]
         played = await play(
             self.model, arms, self.talks, max_tokens=self.size.max_tokens, seed=self.seed,
             told=lambda done, of: self.told(f"{what}: replies", done, of),
+        )  # fmt: skip
+        who = await identities(
+            self.model, arms, played, self.talks, items=self.size.who_items, wordings=self.size.who_wordings,
+            told=lambda done, of: self.told(f"{what}: identity", done, of),
         )  # fmt: skip
         read: list[Measured] = []
         for start in range(0, len(settings), ARMS_AT_ONCE):
@@ -123,7 +137,7 @@ class _Run:
             read += await measured(self.model, [s.edit for s in part], material)
         self.told(f"{what}: capability", len(settings), len(settings))
         layer = self.axis.layer
-        return played, read, await reread(self.model, played, self.axis.unit[layer], layer)
+        return _Asked(played, read, await reread(self.model, played, self.axis.unit[layer], layer), who)
 
     # --- check ------------------------------------------------------------------------------------------------
 
@@ -170,10 +184,11 @@ class _Run:
         )  # fmt: skip
         self.told("controls: matching", 1, 1)
         settings = [*found, additive_control(self.axis, cap.setting, cap.moved)]
-        played, read, spoken = await self._asked(settings, sweep.material, "controls")
+        asked = await self._asked(settings, sweep.material, "controls")
         beside = replace(
-            sweep, settings=[sweep.settings[0], *settings], played=[sweep.played[0], *played],
-            read=[sweep.read[0], *read], spoken=[sweep.spoken[0], *spoken],
+            sweep, settings=[sweep.settings[0], *settings], played=[sweep.played[0], *asked.played],
+            read=[sweep.read[0], *asked.read], spoken=[sweep.spoken[0], *asked.spoken],
+            who=[sweep.who[0], *asked.who],
         )  # fmt: skip
         return tuple(replace(p, on_front=False) for p in beside.points[1:])
 
@@ -187,7 +202,7 @@ def _strongest(sweep: Sweep) -> int:
 def _next(sweep: Sweep, failed: set[int]) -> Choice | None:
     """The best setting that has not failed a check."""
     candidates = [
-        Candidate(k, sweep.gains(k), len(p.setting.layers), height(sweep.axis, p.setting))
+        Candidate(k, sweep.effects(k), len(p.setting.layers), height(sweep.axis, p.setting))
         for k, p in enumerate(sweep.points)
         if k not in failed and p.setting.kind == "cap" and p.on_front and p.acts and ratio_gate(p)
     ]

@@ -1,4 +1,4 @@
-"""What a calibration found: one point per setting on three curves, a front, a recommendation in words."""
+"""What a calibration found: one point per setting on four curves, a front, a recommendation in words."""
 
 from __future__ import annotations
 
@@ -20,11 +20,16 @@ from multitudes.axis.capability import (
     engagement,
 )
 from multitudes.axis.matched import TOLERANCE
-from multitudes.axis.pareto import Choice, clustered, pareto_front
+from multitudes.axis.pareto import clustered, pareto_front
 from multitudes.axis.role_play import FloatArray, Played, Reread, Talk, places_of
-from multitudes.axis.settings import Setting, SweepCost, span
+from multitudes.axis.settings import Setting, SweepCost
 from multitudes.core.seeds import derive_seed
 from multitudes.measure.stats import Difference, Estimate, bootstrap_mean
+
+COLUMNS = (
+    ("z", 7), ("gain", 7), ("D_id", 7), ("outside", 9), ("ppl", 8), ("acc", 7), ("nll", 7), ("3-gram", 8),
+    ("moved", 8),
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +42,10 @@ class Point:
             0 = average role, 1 = default.
         gain: Its change, interval over roles; 0 = none, higher holds more.
         gain_error: Standard error of the change, over roles.
+        who: Mean D of who a played role says it is after its first answer, in [0, 1]: 1 = wholly the role, 0 = wholly
+            an assistant; NaN where no role has facts.
+        who_change: Its paired change, interval over roles; 0 = none. Lower is what a cap is for, and the price where
+            somebody wants the role played. None where it is not measured.
         outside: Share of all replies that, read by the plain model, lie below the range of the default at the
             analysis layer, in [0, 1].
         prevented: How much smaller that share is than that of the plain model, interval over roles and scripts.
@@ -58,6 +67,8 @@ class Point:
     z: float
     gain: Estimate
     gain_error: float
+    who: float
+    who_change: Estimate | None
     outside: float
     prevented: Estimate
     ratio: Estimate
@@ -79,16 +90,18 @@ class Point:
 
     @property
     def losses(self) -> list[float]:
-        """What the front compares, lower is better."""
+        """What the front compares, lower is better: three effects, then three costs."""
         change = self.accuracy_change.value if self.accuracy_change is not None else 0.0
-        return [-self.gain.value, -self.prevented.value, self.ratio.value, -change, self.nll_change.value]
+        who = self.who_change.value if self.who_change is not None else 0.0
+        return [-self.gain.value, who, -self.prevented.value, self.ratio.value, -change, self.nll_change.value]
 
     def as_dict(self) -> dict[str, Any]:
         """One row of a table, plain values."""
         s = self.setting
         return {
             "name": s.name, "kind": s.kind, "layers": list(s.layers), "quantile": s.quantile, "strength": s.strength,
-            "shift": s.shift, "gap": s.gap, "z": self.z, "gain": _interval(self.gain), "outside": self.outside,
+            "shift": s.shift, "gap": s.gap, "z": self.z, "gain": _interval(self.gain), "who": self.who,
+            "who_change": _interval(self.who_change), "outside": self.outside,
             "prevented": _interval(self.prevented), "ratio": _interval(self.ratio), "accuracy": self.accuracy,
             "accuracy_change": _interval(self.accuracy_change), "nll": self.nll,
             "nll_change": _interval(self.nll_change), "distinct": self.distinct,
@@ -116,6 +129,7 @@ class Sweep:
         played: S sets of replies.
         read: S readings of text and items.
         spoken: S sets of replies as the plain model reads them.
+        who: S arrays (N,): D of who is speaking after each reply, NaN where nobody was asked.
         material: What was read.
         seed: Of resampling.
     """
@@ -127,6 +141,7 @@ class Sweep:
     played: Sequence[Played]
     read: Sequence[Measured]
     spoken: Sequence[Reread]
+    who: Sequence[FloatArray]
     material: Material
     seed: int
 
@@ -161,6 +176,11 @@ class Sweep:
         after = self.settings[k].after(self.axis.n_layers)
         return self._z(k, after) - self._z(0, after)
 
+    def effects(self, k: int) -> tuple[FloatArray, FloatArray]:
+        """What setting ``k`` does for the Assistant, (n_role,) each, what decides first: change of z, fall of D."""
+        roles = self.role_places
+        return self.gains(k), self.who[0][roles] - self.who[k][roles]
+
     def _z(self, k: int, layer: int) -> FloatArray:
         z = self.axis.z(self._p(k, layer)[:, None], [layer])[:, 0]
         return np.asarray(z[self.role_places])
@@ -188,11 +208,13 @@ class Sweep:
         def over(values: FloatArray, clusters: Sequence[str], part: str) -> Estimate:
             return bootstrap_mean(values, np.array(clusters), seed=derive_seed("calibrate", self.seed, part))
 
-        gains = self.gains(k)
+        gains, falls = self.effects(k)
+        asked = bool(np.isfinite(self.who[0]).any())
         outside = self._outside(k)
         return Point(
             setting, _mean(self._z(k, setting.after(self.axis.n_layers))), over(gains, self.role_clusters, "z"),
-            clustered(gains, self.role_clusters)[1], _mean(outside),
+            clustered(gains, self.role_clusters)[1], _mean(self.who[k]),
+            over(-falls, self.role_clusters, "who") if asked else None, _mean(outside),
             over(self._outside(0) - outside, everyone, "outside"), check.text.ratio,
             check.choice.after.value if check.choice is not None else float("nan"),
             check.choice.difference if check.choice is not None else None, _mean(nll),
@@ -282,13 +304,12 @@ class Calibration:
 
     def lines(self) -> list[str]:
         """A table for a terminal, then the recommendation."""
-        names = ("z", 7), ("gain", 7), ("outside", 9), ("ppl", 8), ("acc", 7), ("nll", 7), ("3-gram", 8), ("moved", 8)
-        out = [f"{'setting':<30}" + "".join(f"{name:>{width}}" for name, width in names)]
+        out = [f"{'setting':<30}" + "".join(f"{name:>{width}}" for name, width in COLUMNS)]
         for p in (*self.points, *self.controls):
             mark = "*" if p.on_front else " "
             out.append(
-                f"{mark}{p.setting.name:<29.29}{p.z:>7.2f}{p.gain.value:>+7.2f}{p.outside:>9.0%}{p.ratio.value:>8.3f}"
-                f"{p.accuracy:>7.2f}{p.nll:>7.2f}{p.distinct:>8.2f}{p.engaged:>8.0%}"
+                f"{mark}{p.setting.name:<29.29}{p.z:>7.2f}{p.gain.value:>+7.2f}{p.who:>7.2f}{p.outside:>9.0%}"
+                f"{p.ratio.value:>8.3f}{p.accuracy:>7.2f}{p.nll:>7.2f}{p.distinct:>8.2f}{p.engaged:>8.0%}"
             )
         loose = [name for name, ok in self.matched.items() if not ok]
         if loose:
@@ -299,47 +320,6 @@ class Calibration:
 def ratio_gate(point: Point) -> bool:
     """Whether a point of the sweep may be recommended as far as its perplexity goes."""
     return point.ratio.value <= MOST_RATIO
-
-
-def why_taken(sweep: Sweep, chosen: Choice, check: CapabilityCheck) -> str:
-    """Why this cap, in words."""
-    p = sweep.points[chosen.taken]
-    s = p.setting
-    before, after = sweep.points[0].outside, p.outside
-    parts = [
-        f"cap {s.quantile} at layers {span(s.layers)}: role-played replies move by z = {p.gain.value:+.2f} at block "
-        f"{s.after(sweep.axis.n_layers)}, replies outside the default's range go from {before:.0%} to {after:.0%}; "
-        f"{check.why}; surprise of the plain model at role-played replies {p.nll_change.value:+.2f} nats a token"
-    ]
-    others = len(chosen.tied) - 1
-    if chosen.best != chosen.taken:
-        best = sweep.points[chosen.best].setting.name
-        parts.append(f"{best} moves more, but by less than its error, and touches more layers or lies higher")
-    elif others:
-        parts.append(f"{others} other caps do as much within their error, on more layers or higher")
-    else:
-        parts.append("It has the largest effect of all caps on the front that pass the perplexity gate")
-    beaten = sweep.beaten_by(chosen.taken)
-    if beaten:
-        parts.append(
-            f"It is beaten in every respect by {', '.join(beaten)}; a push, unlike a floor, moves every token"
-        )
-    return ". ".join(parts)
-
-
-def why_none(sweep: Sweep, tried: Sequence[Tried], tries: int) -> str:
-    """Why no cap is recommended, in words."""
-    caps = [p for p in sweep.points if p.setting.kind == "cap"]
-    if tried:
-        failed = "; ".join(f"{sweep.points[t.place].setting.name}: {t.check.why}" for t in tried)
-        more = " No more settings were checked" if len(tried) >= tries else ""
-        return f"no cap is recommended: those that were checked did not pass. {failed}.{more}"
-    if not any(ratio_gate(p) for p in caps):
-        least = min(p.ratio.value for p in caps)
-        return f"no cap is recommended: none has a perplexity ratio of at most {MOST_RATIO}; the least is {least:.3f}"
-    if not any(p.acts for p in caps if ratio_gate(p)):
-        return "no cap is recommended: none that keeps perplexity moves role-played replies by more than their error"
-    return "no cap is recommended: those that keep perplexity and move replies are beaten by others in every respect"
 
 
 def _mean(values: NDArray[Any]) -> float:

@@ -36,19 +36,20 @@ class Candidate(NamedTuple):
 
     Attributes:
         place: Where it stands in the sweep.
-        effects: (N,) effect on each reply, NaN where there is none.
+        effects: Each kind of effect, the one that decides first; (N,) on each reply, NaN where there is none, higher
+            is more. A kind without any number decides nothing.
         n_layers: Blocks it works on.
         height: How strong its threshold is.
     """
 
     place: int
-    effects: FloatArray
+    effects: tuple[FloatArray, ...]
     n_layers: int
     height: float
 
 
 class Choice(NamedTuple):
-    """What was taken: ``tied`` others could not be told from the best, ``best`` among them."""
+    """What was taken: ``tied`` others could not be told from it by their effects; ``best`` has the largest first."""
 
     taken: int
     best: int
@@ -58,8 +59,9 @@ class Choice(NamedTuple):
 def choose(candidates: Sequence[Candidate], clusters: Sequence[str]) -> Choice | None:
     """The setting with the largest mean effect; of those within one standard error, the one that does least.
 
-    The error is that of the paired difference to the best, over clusters. Of tied settings the one with fewer layers
-    is taken, then the one with the lower threshold.
+    Kinds of effects have no common unit and are not added up: the first decides, the second decides among those that
+    the first cannot tell apart, and so on. The error is that of the paired difference to the best, over clusters. Of
+    settings that are tied in all of them, the one with fewer layers is taken, then the one with the lower threshold.
 
     Args:
         candidates: Settings.
@@ -70,10 +72,16 @@ def choose(candidates: Sequence[Candidate], clusters: Sequence[str]) -> Choice |
     """
     if not candidates:
         return None
-    best = max(candidates, key=lambda c: float(np.nanmean(c.effects)))
-    tied = [c for c in candidates if c is best or _within_error(best.effects - c.effects, clusters)]
+    first, tied = None, list(candidates)
+    for kind in range(len(candidates[0].effects)):
+        means = [clustered(c.effects[kind], clusters)[0] for c in tied]
+        if not np.isfinite(means).any():
+            continue
+        best = tied[int(np.nanargmax(means))]
+        tied = [c for c in tied if c is best or _within_error(best.effects[kind] - c.effects[kind], clusters)]
+        first = best if first is None else first
     taken = min(tied, key=lambda c: (c.n_layers, c.height))
-    return Choice(taken.place, best.place, tuple(c.place for c in tied))
+    return Choice(taken.place, (first or taken).place, tuple(c.place for c in tied))
 
 
 def _within_error(differences: FloatArray, clusters: Sequence[str]) -> bool:

@@ -39,6 +39,7 @@ class Talk:
         turns: User messages.
         role: Whether a role is played.
         cluster: What is resampled: the role, or the script.
+        facts: What the role says of itself, by field; empty if nobody knows.
     """
 
     id: str
@@ -46,6 +47,7 @@ class Talk:
     turns: tuple[str, ...]
     role: bool
     cluster: str
+    facts: tuple[tuple[str, str], ...] = ()
 
 
 class Place(NamedTuple):
@@ -102,7 +104,7 @@ def talks_of(everything: RoleSet, size: Size, roles: Sequence[str]) -> list[Talk
     for i, role in enumerate(known[::step][: size.roles]):
         for k in range(size.questions):
             q: Question = asked[(HELD_OUT + i * size.questions + k) % len(asked)]
-            out.append(Talk(f"{role.id}:{q.id}", role.prompts[0], (q.text,), True, role.id))
+            out.append(Talk(f"{role.id}:{q.id}", role.prompts[0], (q.text,), True, role.id, role.facts))
     scripts = shipped_scripts()
     return out + [
         Talk(name, "", turns[: size.turns], False, name)

@@ -20,6 +20,7 @@ from multitudes.models.edit import Edit
 Kind = Literal["plain", "cap", "steer", "orthogonal", "covariance", "additive"]
 
 ROLE_TOKENS, USER_TOKENS, ITEM_TOKENS = 68, 56, 58  # about: a role prompt with a question, a user turn, an item
+WHO_TOKENS = 48  # about: one wording of a question who one is, and both answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,8 @@ class Size:
         draws: Random directions of each kind.
         matching: Answers on which engagement is matched.
         tries: Settings that are checked at most.
+        who_items: Items of the battery ``id`` that each role is asked once.
+        who_wordings: Wordings of each.
     """
 
     name: PresetName
@@ -94,6 +97,8 @@ class Size:
     draws: int
     matching: int
     tries: int
+    who_items: int
+    who_wordings: int
 
     @property
     def replies(self) -> int:
@@ -108,17 +113,17 @@ SIZES: dict[str, Size] = {
         Size(
             "small", "few", ("0.75", "default_mean"), (0.1,), roles=12, questions=1, scripts=3, turns=2,
             max_tokens=24, sweep_tokens=1024, sweep_items=16, check_tokens=4096, check_items=100, draws=1, matching=4,
-            tries=2,
+            tries=2, who_items=3, who_wordings=1,
         ),
         Size(
             "balanced", "some", ALL_QUANTILES, (-0.25, -0.1, 0.1, 0.25), roles=44, questions=2, scripts=8, turns=3,
             max_tokens=48, sweep_tokens=4096, sweep_items=200, check_tokens=20_480, check_items=None, draws=3,
-            matching=12, tries=4,
+            matching=12, tries=4, who_items=6, who_wordings=1,
         ),
         Size(
             "full", "all", ALL_QUANTILES, tuple(c for c in SWEEP if c), roles=110, questions=4, scripts=10, turns=6,
             max_tokens=128, sweep_tokens=20_480, sweep_items=400, check_tokens=20_480, check_items=None, draws=5,
-            matching=24, tries=8,
+            matching=24, tries=8, who_items=6, who_wordings=3,
         ),
     )
 }  # fmt: skip
@@ -232,6 +237,7 @@ def cost_of_sweep(axis: Axis, size: Size) -> SweepCost:
         (t + 1) * USER_TOKENS + t * size.max_tokens for t in range(size.turns)
     )
     own = roles * ROLE_TOKENS + talks * (USER_TOKENS + size.max_tokens) + contexts + size.replies * size.max_tokens
+    own += size.roles * (ROLE_TOKENS + size.max_tokens + size.who_items * size.who_wordings * WHO_TOKENS)
     text = size.sweep_tokens + size.sweep_items * ITEM_TOKENS
     check = 2 * (size.check_tokens + (size.check_items or 200) * ITEM_TOKENS)
     matching = 4 * (2 * size.draws + 1) * size.matching * (ROLE_TOKENS + size.max_tokens)

@@ -18,7 +18,7 @@ from multitudes.core.canonical import content_hash
 from multitudes.core.errors import ConfigError
 from multitudes.core.records import Frozen
 from multitudes.core.seeds import derive_seed
-from multitudes.models.base import ChatModel, Message, ScoreItem
+from multitudes.models.base import ChatModel, Message, Scored, ScoreItem
 from multitudes.models.edit import Edit
 
 Battery = Literal["id", "fact", "trait"]
@@ -142,6 +142,22 @@ def batteries_hash() -> str:
     return content_hash([list(map(str, row.items())) for row in _rows()], length=16)
 
 
+class Branch(NamedTuple):
+    """A side branch in which a probe is asked.
+
+    Attributes:
+        history: The conversation so far, as the persona sees it.
+        targets: Personas and items. Answers that several share are scored once.
+        turn: Number of the last reply, for the record.
+        edit: The condition's own edit, so that the branch is computed as the conversation is.
+    """
+
+    history: Sequence[Message]
+    targets: Sequence[Target]
+    turn: int = 0
+    edit: Edit | None = None
+
+
 async def ask(
     model: ChatModel,
     history: Sequence[Message],
@@ -151,22 +167,54 @@ async def ask(
     edit: Edit | None = None,
     wordings: int = 3,
 ) -> Asked:
-    """Log-likelihoods of all answers after ``history``, in one batch; the history itself is not touched.
+    """Log-likelihoods of all answers after ``history``: ``ask_all`` of one branch.
 
     Args:
         model: An engine with log-likelihoods of given texts.
-        history: The conversation so far, as the persona sees it.
-        targets: Personas and items. Answers that several share are scored once.
-        turn: Number of the last reply, for the record.
-        edit: The condition's own edit, so that the branch is computed as the conversation is.
+        history: See ``Branch``.
+        targets: See ``Branch``.
+        turn: See ``Branch``.
+        edit: See ``Branch``.
         wordings: The first so many wordings of each question.
 
     Raises:
         Unsupported: If the engine has no log-likelihoods.
         ConfigError: Nothing to ask.
     """
+    [asked] = await ask_all(model, [Branch(history, targets, turn, edit)], wordings=wordings)
+    return asked
+
+
+async def ask_all(model: ChatModel, branches: Sequence[Branch], *, wordings: int = 3) -> list[Asked]:
+    """Log-likelihoods of all answers in many side branches, in one batch; no history is touched.
+
+    Args:
+        model: An engine with log-likelihoods of given texts.
+        branches: Where to ask, and what.
+        wordings: The first so many wordings of each question.
+
+    Raises:
+        Unsupported: If the engine has no log-likelihoods.
+        ConfigError: A branch in which there is nothing to ask.
+    """
+    wanted = [_wanted(branch, wordings) for branch in branches]
+    items = [
+        ScoreItem((*branch.history, Message("user", q)), a, include_end=True, edit=branch.edit)
+        for branch, own in zip(branches, wanted, strict=True)
+        for q, a in own
+    ]
+    scored = await model.score(items)
+    out, start = [], 0
+    for branch, own in zip(branches, wanted, strict=True):
+        out.append(_asked(branch, own, scored[start : start + len(own)], wordings))
+        start += len(own)
+    return out
+
+
+def _wanted(branch: Branch, wordings: int) -> dict[tuple[str, str], int]:
+    """Questions with answers that a branch needs, and where each stands."""
     wanted: dict[tuple[str, str], int] = {}
-    for item in (i for t in targets for i in t.items):
+    for item in (i for t in branch.targets for i in t.items):
         for question in item.questions[:wordings]:
             for answer in (item.own, item.other):
                 wanted.setdefault((question, answer), len(wanted))
@@ -174,20 +222,20 @@ async def ask(
         raise ConfigError(
             "no probe to ask", where="targets", hint="give the personas facts, or use the trait battery"
         )
-    scored = await model.score(
-        [ScoreItem((*history, Message("user", q)), a, include_end=True, edit=edit) for q, a in wanted]
-    )
+    return wanted
 
+
+def _asked(branch: Branch, wanted: Mapping[tuple[str, str], int], scored: Sequence[Scored], wordings: int) -> Asked:
     def logp(question: str, answer: str) -> float:
         return scored[wanted[question, answer]].total
 
     scores = [
         ItemScore(
-            turn=turn, persona=t.persona, battery=i.battery, item=i.id,
+            turn=branch.turn, persona=t.persona, battery=i.battery, item=i.id,
             own=tuple(logp(q, i.own) for q in i.questions[:wordings]),
             other=tuple(logp(q, i.other) for q in i.questions[:wordings]),
         )
-        for t in targets
+        for t in branch.targets
         for i in t.items
     ]  # fmt: skip
     prompt, cached = (sum(getattr(s.usage, k) for s in scored) for k in ("prompt", "cached"))
