@@ -299,6 +299,56 @@ def test_panels_without_numbers_say_so() -> None:
     assert str(panels(replace(made_up_axis(), curves={}))).count("does not hold these numbers") == len(PANELS)
 
 
+# --- calibration --------------------------------------------------------------------------------------------------
+
+
+def calibration(*, who: bool = True, name: str = "cap 0.75 at 8-9") -> dict[str, object]:
+    """Two settings and a control, as ``axis calibrate`` stores them."""
+
+    def row(name: str, x: float) -> dict[str, object]:
+        def change(value: float) -> dict[str, object]:
+            return {"value": value, "low": value - 0.1, "high": value + 0.1, "n": 12, "note": ""}
+
+        return {
+            "name": name, "z": x, "gain": change(x), "who": 0.7 - x / 10 if who else "NaN",
+            "who_change": change(-x / 10) if who else None, "outside": 0.5, "prevented": change(x / 4),
+            "ratio": {"value": 1 + x / 100, "low": None, "high": None, "n": 4, "note": "few"}, "accuracy": "NaN",
+            "nll": 1.5, "nll_change": change(x / 8), "distinct": 0.98, "engaged": 0.3,
+        }  # fmt: skip
+
+    return {
+        "points": [row("plain", 0.0), row(name, 0.8)], "controls": [row("covariance direction 1", 0.2)], "taken": 1,
+        "why": "cap 0.75 does most",
+    }  # fmt: skip
+
+
+def test_a_calibration_is_drawn_with_who_the_roles_say_they_are() -> None:
+    page = axis_page(made_up_axis(calibration=calibration()))
+    text = " ".join(Page(page).text)
+    for words in (
+        "Which cap", "Who does the role say it is?", "−0.08 −0.18 to +0.02", "+0.80 +0.70 to +0.90", "× 1.008",
+        "cap 0.75 at 8-9, recommended", "covariance direction 1", "Cap 0.75 does most.", "unscored",
+    ):  # fmt: skip
+        assert words in re.sub(r"\s+", " ", text), words
+    assert "#caps" in Page(page).values("href")
+    drawings(page)
+    without = axis_page(made_up_axis(calibration=calibration(who=False)))
+    assert "Who does the role say it is?" not in without
+    assert "How far are replies held?" in without
+
+
+def test_an_axis_without_a_calibration_has_no_such_section() -> None:
+    page = axis_page(made_up_axis())
+    assert "Which cap" not in page
+    assert "#caps" not in Page(page).values("href")
+
+
+def test_names_of_settings_are_words_and_never_markup() -> None:
+    page = axis_page(made_up_axis(calibration=calibration(name=NASTY)))
+    assert Page(page).tags["script"] == Page(axis_page(made_up_axis())).tags["script"]
+    assert "<b>bold" not in page
+
+
 # --- words --------------------------------------------------------------------------------------------------------
 
 

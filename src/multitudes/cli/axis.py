@@ -158,8 +158,8 @@ def calibrate(
 ) -> None:
     """Compare caps by layers and strength, and recommend one or none; the axis keeps the recommendation.
 
-    Three curves at once: excursions prevented, capability kept, fluency of role-play; beside them caps on random
-    directions that engage as often.
+    Four curves at once: excursions prevented, who a played role says it is, capability kept, fluency of role-play;
+    beside them caps on random directions that engage as often. They are drawn on the axis's page.
     """
     with ending():
         from multitudes.axis.answers import Step
@@ -168,6 +168,7 @@ def calibrate(
         from multitudes.axis.settings import cost_of_sweep, size_of
         from multitudes.core.loop import run_sync
         from multitudes.models.load import load
+        from multitudes.report.axis_page import write_axis_page
 
         axis = load_axis(folder)
         if not as_json:
@@ -181,12 +182,15 @@ def calibrate(
                 watch(Step(what, done, of))
 
             found = run_sync(compare_settings(speaker, axis, size=size, seed=seed, watch=told))
-        save_axis(found.applied(axis), folder)
+        after = found.applied(axis)
+        save_axis(after, folder)
+        page = write_axis_page(after, folder / "axis.html")
         if as_json:
             print_json(found.as_dict())
             return
         for line in found.lines():
             console.print(line, markup=False)
+        console.print(f"page: {page}", markup=False)
 
 
 app.command("chat")(chat)

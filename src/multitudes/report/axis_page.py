@@ -13,6 +13,7 @@ from typing import Any
 
 from multitudes.axis.axis import Axis
 from multitudes.report import axis_facts as facts
+from multitudes.report.axis_caps import caps
 from multitudes.report.axis_curves import panels
 from multitudes.report.axis_facts import Place, Space, at, curve, fixed
 from multitudes.report.axis_lines import axis_lines
@@ -47,8 +48,8 @@ def axis_page(axis: Axis) -> str:
         tag("a", "Skip to what was found", class_="skip", href="#headline"),
         _header(axis, model),
         tag(
-            "main", _headline(axis), _nav(found), _space(axis, found), _near(axis, found), _layers(axis),
-            _controls(axis), _published(axis), _made(axis),
+            "main", _headline(axis), _nav(axis, found), _space(axis, found), _near(axis, found), _layers(axis),
+            _controls(axis), _caps(axis), _published(axis), _made(axis),
         ),
         ending("axis"),
     ]  # fmt: skip
@@ -74,10 +75,12 @@ def _headline(axis: Axis) -> Markup:
     return headline(facts.warnings(axis), [s for s in said if s], class_="headlines plain-first")
 
 
-def _nav(found: Space) -> Markup:
+def _nav(axis: Axis, found: Space) -> Markup:
     links = (("space", "Persona space"), ("near", "Who is near"), ("layers", "Layer by layer"),
-             ("controls", "Controls"), ("published", "Published figures"), ("made", "How it was made"))  # fmt: skip
-    shown_ones = [(id_, name) for id_, name in links if found.roles or id_ != "near"]
+             ("controls", "Controls"), ("caps", "Which cap"),
+             ("published", "Published figures"), ("made", "How it was made"))  # fmt: skip
+    absent = {"near": not found.roles, "caps": not facts.about(axis, "calibration")}
+    shown_ones = [(id_, name) for id_, name in links if not absent.get(id_)]
     return tag(
         "nav", *(join([tag("a", name, href=f"#{id_}"), " "]) for id_, name in shown_ones), aria_label="Sections"
     )
@@ -202,6 +205,11 @@ def _controls(axis: Axis) -> Markup:
         "controls", "Controls", tag("div", *tables, class_="two"),
         lead=f"What nothing, or something else, would have given, at layer {axis.layer}.",
     )  # fmt: skip
+
+
+def _caps(axis: Axis) -> Markup:
+    found = caps(axis)
+    return _section("caps", "Which cap", *found) if found else Markup("")
 
 
 def _threshold(name: str) -> str:
