@@ -241,10 +241,12 @@ class Followed(NamedTuple):
     Attributes:
         token_logp: Natural log of the probability of each token from ``start`` on.
         internals: What was read inside, over the tokens from ``counted_from`` on.
+        greedy: Whether each of these tokens was the most likely one at its place.
     """
 
     token_logp: tuple[float, ...]
     internals: Internals
+    greedy: bool
 
 
 @dataclass(frozen=True, slots=True)

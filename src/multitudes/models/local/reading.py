@@ -101,13 +101,16 @@ def follow(batcher: Batcher, items: Sequence[Bare], watch: Sequence[int]) -> lis
         states = torch.cat([hidden[k, item.start - 1 : len(item.ids) - 1] for k, item in enumerate(part)])
         told = torch.tensor([token for item in part for token in item.ids[item.start :]], device=states.device)
         logp: list[float] = []
+        likeliest: list[bool] = []
         for start, logits in batcher.logits(states):
             own = logits.gather(1, told[start : start + len(logits), None])[:, 0]
             logp += (own - torch.logsumexp(logits, dim=1)).tolist()
-        rest = iter(logp)
+            likeliest += (own == logits.amax(dim=1)).tolist()
+        rest = iter(zip(logp, likeliest, strict=True))
         for k, item in enumerate(part):
-            own_logp = tuple(islice(rest, len(item.ids) - item.start))
-            out[group[k]] = Followed(own_logp, plan.seen(k, tuple(watch)))
+            told_here = list(islice(rest, len(item.ids) - item.start))
+            greedy = all(most for _, most in told_here)
+            out[group[k]] = Followed(tuple(p for p, _ in told_here), plan.seen(k, tuple(watch)), greedy)
     return [out[i] for i in range(len(items))]
 
 
