@@ -41,7 +41,7 @@ def tiny_axis(tiny, little, tmp_path_factory):
     """An axis of the tiny model; signs are not checked, because a random model has no Assistant."""
     from dataclasses import replace
 
-    from multitudes.axis import build
+    from multitudes.axis import build, placing
     from multitudes.axis.presets import preset
 
     async def made():
@@ -49,5 +49,5 @@ def tiny_axis(tiny, little, tmp_path_factory):
         return await build.find_axis(tiny, little, size, tmp_path_factory.mktemp("axis") / "parts")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(build, "check_sign", lambda *_a, **_k: None)
+        patch.setattr(placing, "check_sign", lambda *_a, **_k: None)
         return asyncio.run(made())

@@ -12,13 +12,13 @@ from axis_sweeps import made_up  # noqa: E402
 
 from multitudes.axis import calibrate as calibrating  # noqa: E402
 from multitudes.axis.artifact import load_axis, save_axis  # noqa: E402
-from multitudes.axis.build import weighted_quantile  # noqa: E402
 from multitudes.axis.calibrate import calibrate  # noqa: E402
 from multitudes.axis.calibration_words import why_none  # noqa: E402
 from multitudes.axis.cap import cap_edit, floor_edit  # noqa: E402
 from multitudes.axis.errors import AxisMismatch  # noqa: E402
 from multitudes.axis.matched import TOLERANCE, additive_control, matched_controls  # noqa: E402
 from multitudes.axis.pareto import Choice  # noqa: E402
+from multitudes.axis.placing import weighted_quantile  # noqa: E402
 from multitudes.axis.role_play import Arm, Talk, distinct_share, play, reread, talks_of  # noqa: E402
 from multitudes.axis.settings import (  # noqa: E402
     SIZES,

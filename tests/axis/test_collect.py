@@ -11,17 +11,18 @@ import pytest
 pytest.importorskip("torch")
 
 from multitudes.api import fit_axis
-from multitudes.axis import build
+from multitudes.axis import build, placing
 from multitudes.axis import collect as collecting
 from multitudes.axis.adherence import by_judge, by_likelihood, threshold
 from multitudes.axis.answers import Answer, Step, read_answers
 from multitudes.axis.artifact import load_axis, save_axis
-from multitudes.axis.build import thresholds, warnings_of
+from multitudes.axis.build import warnings_of
 from multitudes.axis.check import check_capture, layers_named
 from multitudes.axis.collect import collect
 from multitudes.axis.collected import default_mean, role_means, same_sums
 from multitudes.axis.conditions import conditions_of, messages_of
 from multitudes.axis.errors import AxisMismatch, CaptureMismatch, CollectionMismatch
+from multitudes.axis.placing import thresholds
 from multitudes.axis.presets import cost_of, preset, questions_of
 from multitudes.core.errors import ConfigError, Unsupported
 from multitudes.models.base import Message, ScoreItem
@@ -238,7 +239,7 @@ def test_a_second_judge_without_a_first_is_refused_before_anything_is_written(tm
 
 
 def test_projecting_while_writing_gives_the_axis_that_reading_again_gives(little, tmp_path, monkeypatch):
-    monkeypatch.setattr(build, "check_sign", lambda *_a, **_k: None)
+    monkeypatch.setattr(placing, "check_sign", lambda *_a, **_k: None)
     model = tiny_model()
     once = asyncio.run(build.find_axis(model, little, SIZE, tmp_path / "a"))
     done = asyncio.run(collect(model, little, SIZE, tmp_path / "b"))

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from multitudes.axis import build
+from multitudes.axis import placing
 from multitudes.axis.adherence import AGAIN, RUBRIC_HASH, by_judge, by_likelihood, read_score
 from multitudes.axis.agreement import drawn
 from multitudes.axis.answers import Answer, read_answers
@@ -434,7 +434,7 @@ def test_an_axis_with_a_topic_filter_says_what_it_dropped_and_reads_none_of_it(l
     assert axis.about["pass_rate"] == {r: (passed[r] - lost[r]) / n for r, n in asked.items()}
     p = np.concatenate([np.load(f) for f in sorted(tmp_path.glob("projections-*.npy"))]).astype(float)
     rows = [i for i, a in enumerate(answers) if a.kept and np.isfinite(p[i]).all()]
-    want = build.thresholds([answers[i] for i in rows], p[rows][:, :2])
+    want = placing.thresholds([answers[i] for i in rows], p[rows][:, :2])
     assert axis.tau["0.75"] == pytest.approx(want["0.75"], rel=1e-5)
     sums = load_collected(next(tmp_path.glob("sums-*.safetensors")))
     off = load_collected(next(tmp_path.glob("off-topic-*.safetensors")))

@@ -100,7 +100,7 @@ class NoScale(GaugeError):
         super().__init__(
             "the axis has no scale: nobody knows where its average role and its default Assistant lie", where=where,
             found=f"no means at layer {layer}", expected="a fitted axis",
-            hint="fit an axis on the model itself: multitudes axis fit MODEL",
+            hint="fit an axis on the model itself, multitudes axis fit MODEL, or import with --model MODEL",
         )  # fmt: skip
 
 

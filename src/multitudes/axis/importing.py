@@ -33,7 +33,7 @@ def import_axis(
 ) -> Axis:
     """An axis from ``assistant_axis.pt`` and, where given, the caps of ``capping_config.pt``.
 
-    The files say nothing about scale: z and strengths are unknown until the axis is put on a scale with a model.
+    The files say nothing about scale: z and strengths are unknown until ``scaling.scale_axis`` puts the axis on one.
 
     Args:
         axis_file: Tensor (L, d).

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.axis.axis import Axis
-from multitudes.axis.build import weighted_quantile
 from multitudes.axis.cap import floor_edit
 from multitudes.axis.capability import engagement
 from multitudes.axis.nulls import Kind as NullKind
 from multitudes.axis.nulls import random_directions
+from multitudes.axis.placing import weighted_quantile
 from multitudes.axis.settings import Setting, span
 from multitudes.axis.steer import push_edit
 from multitudes.core.seeds import derive_seed

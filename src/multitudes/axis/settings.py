@@ -172,7 +172,8 @@ def settings_of(axis: Axis, size: Size) -> list[Setting]:
     if not quantiles:
         raise ConfigError(
             "the axis has no thresholds to sweep", where="axis", found=", ".join(axis.tau) or "none",
-            expected=", ".join(size.quantiles), hint="fit the axis on this model: multitudes axis fit MODEL",
+            expected=", ".join(size.quantiles),
+            hint="fit the axis on this model, multitudes axis fit MODEL, or import it with --model MODEL",
         )  # fmt: skip
     out = [Setting("plain")]
     for window in sweep_windows(axis.n_layers, size.windows):

@@ -50,7 +50,9 @@ def push_edit(
         raise ConfigError("not a strength", where="strength", found=repr(strength), expected="a finite number")
     if not np.isfinite(axis.norm[at]):
         raise ConfigError(
-            "the axis has no scale, so a strength has no unit", where="strength", hint="fit the axis on the model"
+            "the axis has no scale, so a strength has no unit",
+            where="strength",
+            hint="fit the axis on the model, or import it with --model MODEL",
         )
     push = (strength * float(axis.norm[at]) / length * v).astype(np.float32)
     none = np.zeros((0, axis.d_model), np.float32)

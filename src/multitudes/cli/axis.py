@@ -92,16 +92,43 @@ def import_files(
     role_minus_default: Annotated[
         bool, typer.Option("--role-minus-default", help="The axis file holds the opposite direction.")
     ] = False,
+    model: Annotated[
+        str,
+        typer.Option(
+            help="Its model, a local one: asked as in a fit, it gives the axis a scale and checks its sign."
+        ),
+    ] = "",
+    preset: Annotated[str, typer.Option(help="With --model: how much is asked; small, balanced or full.")] = "small",
+    seed: Annotated[int, typer.Option(help="With --model: seed of the answers.")] = 0,
 ) -> None:
-    """Read the released axis files of arXiv 2601.10387 and turn them into this project's orientation."""
+    """Read the released axis files of arXiv 2601.10387 and turn them into this project's orientation.
+
+    The files hold no scale. Without --model caps work, but z, strengths and calibration do not.
+    """
     with ending():
         from multitudes.axis.artifact import save_axis
         from multitudes.axis.importing import import_axis
+        from multitudes.axis.presets import preset as size_named
+        from multitudes.report.axis_page import axis_lines, write_axis_page
 
         axis = import_axis(axis_file, caps, experiment=experiment, role_minus_default=role_minus_default)
+        if model:
+            from multitudes.axis.roles import shipped
+            from multitudes.axis.scaling import scale_axis
+            from multitudes.core.loop import run_sync
+            from multitudes.models.load import load
+
+            size, speaker = size_named(preset), load(model)
+            with progress() as watch:
+                scaling = scale_axis(speaker, axis, shipped(), size, out / "parts", seed=seed, watch=watch)
+                axis = run_sync(scaling)
         save_axis(axis, out)
         window = f"; caps at layers {axis.window[0]} to {axis.window[-1]}" if axis.tau else "; no caps"
         console.print(f"{axis.n_layers} layers of width {axis.d_model} in {out}{window}", markup=False)
+        if model:
+            for line in axis_lines(axis):
+                console.print(line, markup=False)
+            console.print(f"page: {write_axis_page(axis, out / 'axis.html')}", markup=False)
 
 
 @app.command()

@@ -154,12 +154,23 @@ def warnings(axis: Axis) -> list[str]:
 def verdict(axis: Axis) -> str:
     """One sentence: whether another half of the questions would have given this axis."""
     halves = at(axis, "split_half")
+    if math.isnan(halves) and axis.method == "imported":
+        return "Whether the axis is stable is not known: it was imported, and released files do not say."
     if math.isnan(halves):
         return "Whether the axis is stable is not known: one half of the questions has no answers."
     told = f"the two halves of the questions give axes with a cosine of {fixed(halves)}; {fixed(STABLE)} is wanted"
     if halves >= STABLE:
         return f"The axis is stable: {told}."
     return f"The axis is not stable: {told}. Read what follows as a sketch."
+
+
+def scaled(axis: Axis) -> str:
+    """What put an imported axis on its scale; empty for others and where nothing did."""
+    how = about(axis, "scaled")
+    if not how:
+        return ""
+    roles = counted(int(how.get("roles", 0)), "role")
+    return f"scaled with the answers of {how.get('model', 'a model')} in {roles}, {how.get('preset', 'no')} preset"
 
 
 def first_component(axis: Axis) -> str:

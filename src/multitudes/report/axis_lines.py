@@ -28,8 +28,8 @@ def _what(axis: Axis) -> list[str]:
     return [
         f"model       {about.get('model', 'unknown')}: {counted(axis.n_layers, 'block')} of width {axis.d_model:,}; "
         f"read at layer {axis.layer}, capped at {facts.window_words(axis.window)}",
-        f"direction   {axis.method}, from {facts.METHODS.get(axis.method, 'texts of unknown origin')}; preset "
-        f"{about.get('preset', 'unknown')}",
+        f"direction   {axis.method}, from {facts.METHODS.get(axis.method, 'texts of unknown origin')}; "
+        + (facts.scaled(axis) or f"preset {about.get('preset', 'unknown')}"),
         f"answers     {facts.kept_sentence(axis)}",
         *(f"agreement   {row.sentence}" for row in facts.agreed(axis)),
         f"roles       {facts.roles_sentence(axis)}",

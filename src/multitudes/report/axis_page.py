@@ -124,7 +124,9 @@ def _list(title: str, places: Sequence[Place]) -> Markup:
 def _near(axis: Axis, found: Space) -> Markup:
     if not found.roles:
         return Markup("")
-    where = "on the fixed text that built the axis" if axis.method == "fixed_text" else "on the answers that built it"
+    where = {
+        "fixed_text": "on the fixed text that built the axis", "imported": "on a fixed text, along the imported axis",
+    }.get(axis.method, "on the answers that built it")  # fmt: skip
     lead = (
         f"z {where}: the average role is 0, the default Assistant 1. The upright stroke is the mean of a family. "
         "Triangles are prompts that hold no role at all: they show what a long prompt alone does."
@@ -209,7 +211,7 @@ def _controls(axis: Axis) -> Markup:
 
 def _caps(axis: Axis) -> Markup:
     found = caps(axis)
-    return _section("caps", "Which cap", *found) if found else Markup("")
+    return section("caps", "Which cap", *found) if found else Markup("")
 
 
 def _threshold(name: str) -> str:
@@ -252,7 +254,9 @@ _MADE = (
 
 def _made(axis: Axis) -> Markup:
     rows: list[tuple[str, str]] = [
-        ("Direction", f"{axis.method}: {facts.METHODS.get(axis.method, 'unknown')}"),
+        ("Direction", "; ".join(filter(None, [
+            f"{axis.method}: {facts.METHODS.get(axis.method, 'unknown')}", facts.scaled(axis)
+        ]))),
         ("Answers", facts.kept_sentence(axis)), ("Roles in it", facts.roles_sentence(axis)),
     ]  # fmt: skip
     words = _table("", (), rows, class_="plain pairs hashes words")
