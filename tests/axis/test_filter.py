@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from multitudes.axis import placing
+from multitudes.axis import build, placing
 from multitudes.axis.adherence import AGAIN, RUBRIC_HASH, by_judge, by_likelihood, read_score
 from multitudes.axis.agreement import drawn
 from multitudes.axis.answers import Answer, read_answers
