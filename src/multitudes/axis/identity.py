@@ -27,7 +27,7 @@ def asked_places(talks: Sequence[Talk]) -> list[int]:
     out: list[int] = []
     seen: set[str] = set()
     for i, (talk, turn) in enumerate(places_of(talks)):
-        if talk.role and turn == 0 and talk.cluster not in seen and _items(talk, 1):
+        if turn == 0 and talk.cluster not in seen and _items(talk, 1):
             seen.add(talk.cluster)
             out.append(i)
     return out

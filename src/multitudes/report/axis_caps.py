@@ -90,7 +90,7 @@ def caps(axis: Axis) -> list[Markup]:
 
 
 def _figure(c: Curve, rows: Sequence[Mapping[str, Any]], best: str) -> Markup | None:
-    known = [(str(p.get("name")), *_ends(p.get(c.key))) for p in rows if p.get(c.key) is not None]
+    known = [(str(p.get("name")), *_ends(p.get(c.key))) for p in rows]
     known = [row for row in known if math.isfinite(row[1])]
     if not known:
         return None
