@@ -136,6 +136,6 @@ def _table(rows: Sequence[Mapping[str, Any]], best: str) -> Markup:
         body.append(tag("tr", name, *(tag("td", cell) for cell in cells)))
     top = tag("thead", tag("tr", *(tag("th", h, scope="col") for h in head)))
     return tag(
-        "div", tag("table", top, tag("tbody", *body), class_="plain"), class_="scroll", tabindex=0, role="region",
+        "div", tag("table", top, tag("tbody", *body), class_="plain settings"), class_="scroll", tabindex=0, role="region",
         aria_label="All settings",
     )  # fmt: skip
