@@ -12,10 +12,10 @@ from multitudes.axis.settings import Setting
 from multitudes.models.base import Internals, Reply
 
 
-def made_up(axis, rows, *, n_roles=10, whos=None):
+def made_up(axis, rows, *, n_roles=10, whos=None, floor=0.0):
     """A sweep in which setting k moves z by rows[k][0] and perplexity by the factor rows[k][1].
 
-    ``whos``: D of who a role says it is, plain first.
+    ``whos``: D of who a role says it is, plain first; ``floor``: without a role.
     """
     talks = [Talk(f"t{i}", "x", ("?",), True, f"t{i}") for i in range(n_roles)]
     edit = cap_edit(axis, 0.75, layers=[0, 1])
@@ -36,4 +36,16 @@ def made_up(axis, rows, *, n_roles=10, whos=None):
     spoken = [Reread(np.ones(n_roles), np.ones(n_roles), np.zeros(n_roles))] * len(settings)
     sweep_played = [played(0.0), *(played(row[0]) for row in rows)]
     who = [np.full(n_roles, d) for d in (whos or [np.nan] * len(settings))]
-    return Sweep(axis, talks, settings, (1,), sweep_played, read, spoken, who, Material([], [], [], []), 0)
+    return Sweep(
+        axis,
+        talks,
+        settings,
+        (1,),
+        sweep_played,
+        read,
+        spoken,
+        who,
+        np.full(n_roles, floor),
+        Material([], [], [], []),
+        0,
+    )

@@ -16,7 +16,7 @@ from multitudes.axis.calibrate import calibrate  # noqa: E402
 from multitudes.axis.calibration_words import why_taken  # noqa: E402
 from multitudes.axis.cap import cap_edit  # noqa: E402
 from multitudes.axis.capability import compared  # noqa: E402
-from multitudes.axis.identity import asked_places, identities  # noqa: E402
+from multitudes.axis.identity import asked_places, identities, without_role  # noqa: E402
 from multitudes.axis.pareto import Candidate, choose  # noqa: E402
 from multitudes.axis.role_play import Arm, Talk, play, talks_of  # noqa: E402
 from multitudes.axis.roles import shipped  # noqa: E402
@@ -144,12 +144,32 @@ def test_every_setting_and_control_has_its_d_with_a_paired_interval(tiny, tiny_a
     assert f"{result.points[1].who:.2f}" in lines[1]
 
 
+def test_the_floor_is_d_after_the_same_questions_without_a_role(tiny, tiny_axis, with_facts, done):
+    size, result = done
+    talks = talks_of(with_facts, size, tiny_axis.roles)
+    bare = without_role(talks)
+    assert [(t.system, t.turns, t.cluster, t.facts) for t in bare] == [
+        ("", t.turns, t.cluster, t.facts) for t in talks if t.role
+    ]
+    arms = [Arm(None, (1,))]
+    [played] = run(play(tiny, arms, bare, max_tokens=size.max_tokens, seed=0))
+    [told] = run(play(tiny, arms, talks, max_tokens=size.max_tokens, seed=0))
+    [floor] = run(identities(tiny, arms, [played], bare, items=3, wordings=1))
+    [level] = run(identities(tiny, arms, [told], talks, items=3, wordings=1))
+    assert result.who_range.value == pytest.approx((level[:12] - floor).mean(), abs=1e-6)
+    assert result.who_range.n == 12
+    assert result.as_dict()["who_range"]["low"] == result.who_range.low
+    assert abs(result.who_range.value) < 0.2  # a random model is nobody
+    assert any("decides nothing" in line for line in result.lines())
+    assert "D =" not in result.why
+
+
 def test_the_stated_cost_grows_with_what_is_asked(tiny_axis):
     small = SIZES["small"]
     more = replace(small, who_items=6, who_wordings=3)
     n = cost_of_sweep(tiny_axis, small).settings
     difference = cost_of_sweep(tiny_axis, more).read - cost_of_sweep(tiny_axis, small).read
-    assert difference == n * 12 * (18 - 3) * 48
+    assert difference == (n + 1) * 12 * (18 - 3) * 48  # once more without a role
 
 
 # --- what it decides --------------------------------------------------------------------------------------------
@@ -183,6 +203,18 @@ def test_a_cap_that_makes_roles_say_less_of_themselves_is_on_the_front(tiny_axis
     assert not made_up(tiny_axis, rows).points[2].on_front
     assert made_up(tiny_axis, rows, whos=[0.7, 0.6, 0.4]).points[2].on_front
     assert not made_up(tiny_axis, rows, whos=[0.7, 0.6, 0.65]).points[2].on_front
+
+
+def test_what_no_role_can_lose_decides_nothing(tiny_axis):
+    rows = [(1.0, 1.001, 2, "0.75"), (0.9, 1.01, 2, "0.5")]
+    assert made_up(tiny_axis, rows, whos=[0.7, 0.6, 0.4], floor=0.49).points[2].on_front
+    low = made_up(tiny_axis, rows, whos=[0.7, 0.6, 0.4], floor=0.51)  # 0.19 above the floor
+    assert not low.who_decides
+    assert not low.points[2].on_front
+    assert low.points[2].who_change.value == pytest.approx(-0.3)  # shown all the same
+    assert np.isnan(low.effects(2)[1]).all()
+    sweep = made_up(tiny_axis, rows, whos=[0.7, 0.6, 0.4], floor=0.51)
+    assert "D =" not in why_taken(sweep, calibrating._next(sweep, set()), compared(*sweep.read[:2], sweep.material))
 
 
 def test_what_becomes_of_the_role_is_said_with_the_recommendation(tiny_axis):

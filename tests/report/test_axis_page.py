@@ -332,6 +332,11 @@ def test_a_calibration_is_drawn_with_who_the_roles_say_they_are() -> None:
         assert words in re.sub(r"\s+", " ", text), words
     assert "#caps" in Page(page).values("href")
     drawings(page)
+    assert "decides nothing" not in page
+    for low, high in ((0.01, 0.09), ("NaN", None)):
+        above = {"who_range": {"value": 0.05, "low": low, "high": high, "n": 12, "note": ""}}
+        told = axis_page(made_up_axis(calibration=calibration() | above))
+        assert "D stands +0.05" in told
     without = axis_page(made_up_axis(calibration=calibration(who=False)))
     assert "Who does the role say it is?" not in without
     assert "How far are replies held?" in without

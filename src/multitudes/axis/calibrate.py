@@ -33,7 +33,7 @@ from multitudes.axis.calibration import (
 from multitudes.axis.calibration_words import why_none, why_taken
 from multitudes.axis.capability import CapabilityCheck, Material, Measured, compared, material_of, measured
 from multitudes.axis.capability_items import Item, shipped_items, shipped_prose, spread
-from multitudes.axis.identity import identities
+from multitudes.axis.identity import asked_places, identities, without_role
 from multitudes.axis.matched import additive_control, matched_controls
 from multitudes.axis.pareto import Candidate, Choice, choose
 from multitudes.axis.remedy import has_taps
@@ -85,7 +85,7 @@ async def calibrate(
     controls = await run.controls(sweep, controlled)
     return Calibration(
         run.size.name, seed, cost_of_sweep(axis, run.size), sweep.points, controls, controlled, taken, tried, why,
-        axis.layer, len(run.talks), sum(len(t.turns) for t in run.talks),
+        axis.layer, len(run.talks), run.n_places, sweep.who_range,
     )  # fmt: skip
 
 
@@ -109,6 +109,10 @@ class _Run:
         self.model, self.axis, self.size, self.seed, self.told = model, axis, size, seed, told
         self.watched: tuple[int, ...] = ()
 
+    @property
+    def n_places(self) -> int:
+        return sum(len(t.turns) for t in self.talks)
+
     # --- sweep ------------------------------------------------------------------------------------------------
 
     async def sweep(self, settings: Sequence[Setting]) -> Sweep:
@@ -118,7 +122,15 @@ class _Run:
         chosen = [self.items[i] for i in spread(len(self.items), self.size.sweep_items)]
         material = material_of(self.model.template, chosen, self.prose, tokens=self.size.sweep_tokens)
         found = await self._asked(settings, material, "sweep")
-        return Sweep(self.axis, self.talks, settings, self.watched, *found, material, self.seed)
+        return Sweep(self.axis, self.talks, settings, self.watched, *found, await self._floor(), material, self.seed)
+
+    async def _floor(self) -> FloatArray:
+        """(N,) D without a role, after the same questions, under no change; NaN where nobody is asked."""
+        arm, bare, floor = [Arm(None, (self.axis.layer,))], without_role(self.talks), np.full(self.n_places, np.nan)
+        if bare:
+            played = await play(self.model, arm, bare, max_tokens=self.size.max_tokens, seed=self.seed)
+            floor[asked_places(self.talks)] = (await self._identities(arm, played, bare, "floor"))[0]
+        return floor
 
     async def _asked(self, settings: Sequence[Setting], material: Material, what: str) -> _Asked:
         arms = [Arm(s.edit, watched_by(s, self.axis, self.watched)) for s in settings]
@@ -126,10 +138,7 @@ class _Run:
             self.model, arms, self.talks, max_tokens=self.size.max_tokens, seed=self.seed,
             told=lambda done, of: self.told(f"{what}: replies", done, of),
         )  # fmt: skip
-        who = await identities(
-            self.model, arms, played, self.talks, items=self.size.who_items, wordings=self.size.who_wordings,
-            told=lambda done, of: self.told(f"{what}: identity", done, of),
-        )  # fmt: skip
+        who = await self._identities(arms, played, self.talks, what)
         read: list[Measured] = []
         for start in range(0, len(settings), ARMS_AT_ONCE):
             self.told(f"{what}: capability", start, len(settings))
@@ -138,6 +147,14 @@ class _Run:
         self.told(f"{what}: capability", len(settings), len(settings))
         layer = self.axis.layer
         return _Asked(played, read, await reread(self.model, played, self.axis.unit[layer], layer), who)
+
+    async def _identities(
+        self, arms: Sequence[Arm], played: Sequence[Played], talks: Sequence[Talk], what: str
+    ) -> list[FloatArray]:
+        return await identities(
+            self.model, arms, played, talks, items=self.size.who_items, wordings=self.size.who_wordings,
+            told=lambda done, of: self.told(f"{what}: identity", done, of),
+        )  # fmt: skip
 
     # --- check ------------------------------------------------------------------------------------------------
 

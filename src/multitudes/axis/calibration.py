@@ -24,6 +24,7 @@ from multitudes.axis.pareto import clustered, pareto_front
 from multitudes.axis.role_play import FloatArray, Played, Reread, Talk, places_of
 from multitudes.axis.settings import Setting, SweepCost
 from multitudes.core.seeds import derive_seed
+from multitudes.measure.retention.cells import MIN_RANGE
 from multitudes.measure.stats import Difference, Estimate, bootstrap_mean
 
 COLUMNS = (
@@ -88,13 +89,6 @@ class Point:
         """Whether it moves replies at all: by more than a standard error, and not on no token."""
         return bool(self.engaged > 0 and self.gain.value > (self.gain_error if np.isfinite(self.gain_error) else 0.0))
 
-    @property
-    def losses(self) -> list[float]:
-        """What the front compares, lower is better: three effects, then three costs."""
-        change = self.accuracy_change.value if self.accuracy_change is not None else 0.0
-        who = self.who_change.value if self.who_change is not None else 0.0
-        return [-self.gain.value, who, -self.prevented.value, self.ratio.value, -change, self.nll_change.value]
-
     def as_dict(self) -> dict[str, Any]:
         """One row of a table, plain values."""
         s = self.setting
@@ -130,6 +124,7 @@ class Sweep:
         read: S readings of text and items.
         spoken: S sets of replies as the plain model reads them.
         who: S arrays (N,): D of who is speaking after each reply, NaN where nobody was asked.
+        floor: (N,) the same under the plain setting without a role.
         material: What was read.
         seed: Of resampling.
     """
@@ -142,6 +137,7 @@ class Sweep:
     read: Sequence[Measured]
     spoken: Sequence[Reread]
     who: Sequence[FloatArray]
+    floor: FloatArray
     material: Material
     seed: int
 
@@ -157,19 +153,38 @@ class Sweep:
         return [places[i].talk.cluster for i in self.role_places]
 
     @cached_property
+    def who_range(self) -> Estimate | None:
+        """How far roles stand above the floor of D under the plain setting; None where nobody was asked."""
+        return self._over_roles(self.who[0] - self.floor, "floor") if np.isfinite(self.who[0]).any() else None
+
+    @property
+    def who_decides(self) -> bool:
+        """Whether D can fall far enough to be seen: ``MIN_RANGE``, as for a retention."""
+        return self.who_range is not None and self.who_range.value >= MIN_RANGE
+
+    @cached_property
     def points(self) -> tuple[Point, ...]:
         """One point per setting, with the front among them."""
         points = [self._point(k) for k in range(len(self.settings))]
-        losses = np.array([p.losses for p in points])
+        losses = np.array([self.losses(p) for p in points])
         push = np.array([p.setting.kind == "steer" for p in points])
         front = pareto_front(losses)
         front[~push] = pareto_front(losses[~push])
         return tuple(replace(p, on_front=bool(f)) for p, f in zip(points, front, strict=True))
 
+    def losses(self, p: Point) -> list[float]:
+        """What the front compares, lower is better: effects, then costs."""
+        accuracy = p.accuracy_change.value if p.accuracy_change is not None else 0.0
+        who = p.who_change.value if p.who_change is not None and self.who_decides else 0.0
+        return [-p.gain.value, who, -p.prevented.value, p.ratio.value, -accuracy, p.nll_change.value]
+
     def beaten_by(self, k: int) -> list[str]:
         """Pushes that are at least as good as setting ``k`` in every respect and better in one."""
         pushes = [p for p in self.points if p.setting.kind == "steer"]
-        return [p.setting.name for p in pushes if not pareto_front([self.points[k].losses, p.losses])[0]]
+        return [p.setting.name for p in pushes if not self._beside(k, p)]
+
+    def _beside(self, k: int, p: Point) -> bool:
+        return bool(pareto_front([self.losses(self.points[k]), self.losses(p)])[0])
 
     def gains(self, k: int) -> FloatArray:
         """(n_role,) change of z of each role-played reply at the block after the window; NaN where one is missing."""
@@ -177,9 +192,13 @@ class Sweep:
         return self._z(k, after) - self._z(0, after)
 
     def effects(self, k: int) -> tuple[FloatArray, FloatArray]:
-        """What setting ``k`` does for the Assistant, (n_role,) each, what decides first: change of z, fall of D."""
+        """What setting ``k`` does for the Assistant, (n_role,) each, what decides first: change of z, fall of D.
+
+        A fall of D that could not be seen is NaN.
+        """
         roles = self.role_places
-        return self.gains(k), self.who[0][roles] - self.who[k][roles]
+        falls = self.who[0][roles] - self.who[k][roles]
+        return self.gains(k), falls if self.who_decides else np.full(len(roles), np.nan)
 
     def _z(self, k: int, layer: int) -> FloatArray:
         z = self.axis.z(self._p(k, layer)[:, None], [layer])[:, 0]
@@ -193,6 +212,11 @@ class Sweep:
     def _outside(self, k: int) -> FloatArray:
         p = self.spoken[k].projection
         return np.where(np.isnan(p), np.nan, (p < self.axis.low_default[self.axis.layer]).astype(float))
+
+    def _over_roles(self, values: FloatArray, part: str) -> Estimate:
+        """Mean of values (N,) over role-played replies, roles resampled."""
+        seed = derive_seed("calibrate", self.seed, part)
+        return bootstrap_mean(values[self.role_places], np.array(self.role_clusters), seed=seed)
 
     def _point(self, k: int) -> Point:
         setting, played, read = self.settings[k], self.played[k], self.read[k]
@@ -208,13 +232,13 @@ class Sweep:
         def over(values: FloatArray, clusters: Sequence[str], part: str) -> Estimate:
             return bootstrap_mean(values, np.array(clusters), seed=derive_seed("calibrate", self.seed, part))
 
-        gains, falls = self.effects(k)
-        asked = bool(np.isfinite(self.who[0]).any())
+        gains = self.gains(k)
         outside = self._outside(k)
         return Point(
             setting, _mean(self._z(k, setting.after(self.axis.n_layers))), over(gains, self.role_clusters, "z"),
             clustered(gains, self.role_clusters)[1], _mean(self.who[k]),
-            over(-falls, self.role_clusters, "who") if asked else None, _mean(outside),
+            self._over_roles(self.who[k] - self.who[0], "who") if self.who_range is not None else None,
+            _mean(outside),
             over(self._outside(0) - outside, everyone, "outside"), check.text.ratio,
             check.choice.after.value if check.choice is not None else float("nan"),
             check.choice.difference if check.choice is not None else None, _mean(nll),
@@ -252,6 +276,7 @@ class Calibration:
         layer: Analysis layer.
         n_talks: Roles and scripts that were played.
         n_replies: Replies of each setting.
+        who_range: How far D of who a role says it is stands above its floor; None where it was not asked.
     """
 
     size: str
@@ -266,6 +291,7 @@ class Calibration:
     layer: int
     n_talks: int
     n_replies: int
+    who_range: Estimate | None
 
     @property
     def recommended(self) -> Point | None:
@@ -298,7 +324,8 @@ class Calibration:
             "size": self.size, "seed": self.seed, "cost": str(self.cost), "layer": self.layer,
             "n_talks": self.n_talks, "n_replies": self.n_replies, "points": [p.as_dict() for p in self.points],
             "controls": [p.as_dict() for p in self.controls], "controlled": self.controlled,
-            "matched": dict(self.matched), "taken": self.taken, "why": self.why,
+            "matched": dict(self.matched), "who_range": _interval(self.who_range), "taken": self.taken,
+            "why": self.why,
             "tried": [{"name": self.points[t.place].setting.name, "check": t.check.as_dict()} for t in self.tried],
         }  # fmt: skip
 
@@ -314,7 +341,20 @@ class Calibration:
         loose = [name for name, ok in self.matched.items() if not ok]
         if loose:
             out.append(f"note: engagement differs by more than {TOLERANCE} from the cap: {', '.join(loose)}")
+        if self.who_range is not None and not self.who_range.value >= MIN_RANGE:
+            out.append(f"note: {no_range(self.who_range)}")
         return [*out, self.why]
+
+
+def no_range(found: Estimate | Mapping[str, Any]) -> str:
+    """Why D decides nothing, in words, from how far roles stand above its floor."""
+    e = found if isinstance(found, Mapping) else found._asdict()
+    value, low, high = (None if e.get(k) is None else float(e[k]) for k in ("value", "low", "high"))
+    around = "" if low is None or high is None else f" ({low:+.2f} to {high:+.2f})"
+    return (
+        f"who a role says it is decides nothing: D stands {value:+.2f}{around} above what it is without any role; "
+        f"{MIN_RANGE} would be needed for a fall to be seen"
+    )
 
 
 def ratio_gate(point: Point) -> bool:

@@ -17,7 +17,7 @@ def why_taken(sweep: Sweep, chosen: Choice, check: CapabilityCheck) -> str:
     before, after = sweep.points[0].outside, p.outside
     parts = [
         f"cap {s.quantile} at layers {span(s.layers)}: role-played replies move by z = {p.gain.value:+.2f} at block "
-        f"{s.after(sweep.axis.n_layers)}, {_who_words(sweep.points[0], p)}replies outside the default's range go "
+        f"{s.after(sweep.axis.n_layers)}, {_who_words(sweep, p)}replies outside the default's range go "
         f"from {before:.0%} to {after:.0%}; {check.why}; surprise of the plain model at role-played "
         f"replies {p.nll_change.value:+.2f} nats a token"
     ]
@@ -40,12 +40,12 @@ def why_taken(sweep: Sweep, chosen: Choice, check: CapabilityCheck) -> str:
     return ". ".join(parts)
 
 
-def _who_words(plain: Point, p: Point) -> str:
-    """What becomes of who the roles say they are; empty where it is not measured."""
+def _who_words(sweep: Sweep, p: Point) -> str:
+    """What becomes of who the roles say they are; empty where it could not be seen."""
     change = p.who_change
-    if change is None:
+    if change is None or not sweep.who_decides:
         return ""
-    told = f"roles asked who they are name themselves with D = {p.who:.2f} instead of {plain.who:.2f}"
+    told = f"roles asked who they are name themselves with D = {p.who:.2f} instead of {sweep.points[0].who:.2f}"
     if change.low is None or change.high is None:
         return f"{told}, "
     seen = "" if change.low > 0 or change.high < 0 else ", not shown to change"

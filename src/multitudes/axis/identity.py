@@ -3,11 +3,15 @@
 After its first answer a role is asked who it is, in a side branch under the setting's own change. Its own answer and
 that of a plain assistant are weighed by their likelihoods: 1 = wholly the role, 0 = wholly the assistant, 0.5 =
 indifferent. z at the block behind a cap is moved by the cap itself; D is read off what the model would say.
+
+The floor is D of the same items after the same question without any role. Where roles stand less than ``MIN_RANGE``
+above it on the plain model, there is nothing that a cap could be seen to take, and D decides nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +23,7 @@ from multitudes.models.base import Message
 from multitudes.simulate.probes import Branch, Target, ask_all, items_of
 
 FloatArray = NDArray[np.float64]
-BRANCHES_AT_ONCE = 64  # between two reports of progress
+BRANCHES_AT_ONCE = 16  # each keeps what its items share while it is asked: 10 MiB for the embedded model
 
 
 def asked_places(talks: Sequence[Talk]) -> list[int]:
@@ -70,6 +74,13 @@ async def identities(
         if told is not None:
             told(min(start + BRANCHES_AT_ONCE, len(cells)), len(cells))
     return out
+
+
+def without_role(talks: Sequence[Talk]) -> list[Talk]:
+    """The talks after which somebody is asked, told nothing of their role: their D is the floor."""
+    places = places_of(talks)
+    asked = [places[i].talk for i in asked_places(talks)]
+    return [replace(talk, id=f"{talk.id}:none", system="", turns=talk.turns[:1]) for talk in asked]
 
 
 def _items(talk: Talk, n: int) -> Any:

@@ -238,8 +238,9 @@ def cost_of_sweep(axis: Axis, size: Size) -> SweepCost:
         (t + 1) * USER_TOKENS + t * size.max_tokens for t in range(size.turns)
     )
     own = roles * ROLE_TOKENS + talks * (USER_TOKENS + size.max_tokens) + contexts + size.replies * size.max_tokens
-    own += size.roles * (ROLE_TOKENS + size.max_tokens + size.who_items * size.who_wordings * WHO_TOKENS)
+    who = size.roles * (ROLE_TOKENS + size.max_tokens + size.who_items * size.who_wordings * WHO_TOKENS)
     text = size.sweep_tokens + size.sweep_items * ITEM_TOKENS
     check = 2 * (size.check_tokens + (size.check_items or 200) * ITEM_TOKENS)
     matching = 4 * (2 * size.draws + 1) * size.matching * (ROLE_TOKENS + size.max_tokens)
-    return SweepCost(n, n * size.replies, n * size.replies * size.max_tokens, n * (own + text) + check + matching)
+    read = n * (own + text) + (n + 1) * who + check + matching
+    return SweepCost(n, n * size.replies, n * size.replies * size.max_tokens, read)

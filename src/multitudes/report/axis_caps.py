@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from multitudes.axis.axis import Axis
+from multitudes.axis.calibration import no_range
 from multitudes.axis.capability import MOST_RATIO
+from multitudes.measure.retention.cells import MIN_RANGE
 from multitudes.report.axis_facts import about, fixed
 from multitudes.report.svg import Markup, dot_row, nice_range, scale, tag, track
 from multitudes.report.words import interval, number, percent
@@ -83,10 +85,16 @@ def caps(axis: Axis) -> list[Markup]:
     taken = found.get("taken")
     best = str(points[taken].get("name")) if isinstance(taken, int) and 0 <= taken < len(points) else ""
     figures = [f for c in CURVES if (f := _figure(c, rows[1:], best)) is not None]
-    why = str(found.get("why", ""))
-    said = tag("p", why[:1].upper() + why[1:] + ("" if why.endswith(".") else "."), class_="lead said")
+    said = [tag("p", _sentence(str(found.get("why", ""))), class_="lead said")]
+    above = found.get("who_range")
+    if isinstance(above, Mapping) and not _ends(above)[0] >= MIN_RANGE:
+        said.append(tag("p", _sentence(no_range(above)), class_="lead said"))
     table = tag("details", tag("summary", "All numbers"), _table(rows, best), class_="data")
-    return [said, tag("div", *figures, class_="caps"), table]
+    return [*said, tag("div", *figures, class_="caps"), table]
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
 
 
 def _figure(c: Curve, rows: Sequence[Mapping[str, Any]], best: str) -> Markup | None:
@@ -136,6 +144,6 @@ def _table(rows: Sequence[Mapping[str, Any]], best: str) -> Markup:
         body.append(tag("tr", name, *(tag("td", cell) for cell in cells)))
     top = tag("thead", tag("tr", *(tag("th", h, scope="col") for h in head)))
     return tag(
-        "div", tag("table", top, tag("tbody", *body), class_="plain settings"), class_="scroll", tabindex=0, role="region",
-        aria_label="All settings",
+        "div", tag("table", top, tag("tbody", *body), class_="plain settings"), class_="scroll", tabindex=0,
+        role="region", aria_label="All settings",
     )  # fmt: skip
