@@ -229,7 +229,7 @@ def test_a_near_name_is_offered(name, near):
         load(name)
 
 
-@pytest.mark.parametrize("name", ["", "zzzzzzzzzz", "smollm2+", " smollm2x y", "vllm:m"])
+@pytest.mark.parametrize("name", ["", "zzzzzzzzzz", "smollm3+x", " smollm2x y", "vllm:m"])
 def test_an_unknown_name_lists_what_there_is(name):
     with pytest.raises(ConfigError) as caught:
         load(name)

@@ -111,6 +111,12 @@ class Axis:
                 hint=f"multitudes axis fit {info.name}",
             )  # fmt: skip
         known = self.about.get("weights_sha256")
+        if known and known == info.base_sha256:
+            raise AxisMismatch(
+                "the axis was fitted on the base of this model: under an adapter it is another model",
+                where=info.name, found=str(info.weights_sha256)[:16], expected=str(known)[:16],
+                hint=f"multitudes axis fit {info.name}",
+            )  # fmt: skip
         if known and info.weights_sha256 and known != info.weights_sha256:
             raise AxisMismatch(
                 "the axis was fitted on other weights", where=info.name, found=str(info.weights_sha256)[:16],

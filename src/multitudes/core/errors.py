@@ -85,6 +85,12 @@ class WeightsMismatch(ModelError):
     """A file whose SHA-256 is not the pinned one. Nothing was cached."""
 
 
+class AdapterMismatch(ModelError):
+    """An adapter that does not belong to the model it is put on, or is not what its card says."""
+
+    exit_code = 2
+
+
 class UnsupportedModel(ModelError):
     """A model folder this engine cannot run correctly."""
 

@@ -31,6 +31,9 @@ FaultCode = Literal[
 NEEDS_TAPS = "reading or editing the residual stream needs a local model: smollm2, hf:DIR or gguf:FILE"
 
 
+ADAPTED = "+lora:"  # in a fingerprint, what stands before this is that of the base
+
+
 class Message(NamedTuple):
     """One message as a model sees it."""
 
@@ -268,6 +271,7 @@ class Capabilities:
         licence: Licence of the weights, where known.
         names: What the model may call itself, from its card.
         makers: Whom it may say it was made by, from its card.
+        base_sha256: Of a model under an adapter: hash of the weights without it. None without an adapter.
     """
 
     name: str
@@ -284,6 +288,7 @@ class Capabilities:
     licence: str | None = None
     names: tuple[str, ...] = ()
     makers: tuple[str, ...] = ()
+    base_sha256: str | None = None
 
 
 class ChatModel(Protocol):

@@ -12,6 +12,7 @@
 | ``temperature:T:MODEL`` | at this temperature, whatever the study says |
 | ``cap:AXIS:MODEL``, ``hold:AXIS:MODEL``, ``steer:C:AXIS:MODEL`` | a local model under an edit along its axis |
 | ``fake:KIND`` | a model without weights: echo, scripted, people, latency, faulty, table, tiny |
+| ``BASE+NAME_OR_DIR`` | a local BASE with a LoRA adapter, by name or folder, merged into its weights |
 """
 
 from __future__ import annotations
@@ -69,8 +70,9 @@ def load(
             of it use the same weights.
 
     Raises:
+        AdapterMismatch: An adapter of another model.
         ConfigError: An unknown name, with the near ones.
-        ModelError: No such folder of weights.
+        ModelError: No such folder of weights, or an adapter that is not whole.
         WeightsMissing: The embedded model was not fetched.
         MissingExtra: The engine needs an extra.
 
@@ -95,9 +97,14 @@ def _load(
     cache: Path | None, env: Mapping[str, str] | None, raw: bool, shared: dict[tuple[str, bool], ChatModel] | None,
 ) -> ChatModel:  # fmt: skip
     local: dict[str, Any] = {"dtype": dtype, "batch_size": batch_size, "kv_budget_mib": kv_budget_mib, "raw": raw}
-    if name == "smollm2":
-        return _embedded(name, local)
-    kind, _, rest = name.partition(":")
+    base, adapter = split_adapter(name)
+    if adapter is not None:
+        from multitudes.models.local.adapter import find_adapter
+
+        local["adapter"] = find_adapter(adapter)
+    if base == "smollm2":
+        return _embedded(base, {**local, "name": name})
+    kind, _, rest = base.partition(":")
     if kind in WRAPPERS:
         more = {**local, "budget": budget, "prices": prices, "cache": cache, "env": env, "shared": shared}
         return _wrapped(kind, rest, name, local, more)
@@ -117,7 +124,7 @@ def _load(
     if kind in ("http", "https"):
         return _endpoint(name, budget=budget, prices=prices, cache=cache, env=env)
     if kind == "fake":
-        return _fake(rest)
+        return _fake(rest, name, local.get("adapter"))
     plugin = next((p for p in entry_points(group=PLUGINS) if p.name == kind), None)
     if plugin is not None and rest:
         inside = partial(load, **local, budget=budget, prices=prices, cache=cache, env=env, shared=shared)
@@ -126,6 +133,32 @@ def _load(
     raise ConfigError(
         "unknown model", where=repr(name), expected="one of " + ", ".join(PREFIXES), hint=did_you_mean(name, PREFIXES)
     )
+
+
+def split_adapter(name: str) -> tuple[str, str | None]:
+    """The base of a local model's name and its adapter, None without one.
+
+    A folder may have a plus in its name: what exists as a whole has no adapter.
+
+    Raises:
+        ConfigError: Nothing after the plus.
+
+    >>> split_adapter("smollm2+midwife"), split_adapter("smollm2")
+    (('smollm2', 'midwife'), ('smollm2', None))
+    """
+    kind, _, rest = name.partition(":")
+    if name.startswith("smollm2+") or name.startswith("fake:tiny+"):
+        base, _, adapter = name.partition("+")
+    elif kind in ("hf", "gguf") and "+" in rest and not Path(rest).expanduser().exists():
+        ends = [i for i, c in enumerate(rest) if c == "+"]
+        end = next((i for i in ends if Path(rest[:i]).expanduser().exists()), ends[0])
+        base, adapter = f"{kind}:{rest[:end]}", rest[end + 1 :]
+    else:
+        return name, None
+    if not adapter:
+        raise ConfigError("the model's name ends too early", where=repr(name), expected=f"{base}+NAME_OR_DIR",
+                          hint="name an adapter: a folder, or what multitudes train made")  # fmt: skip
+    return base, adapter
 
 
 def _wrapped(kind: str, rest: str, name: str, local: dict[str, Any], more: dict[str, Any]) -> ChatModel:
@@ -149,7 +182,7 @@ def _wrapped(kind: str, rest: str, name: str, local: dict[str, Any], more: dict[
     if kind == "temperature":
         return Temperature(load(rest, **more), degrees)
     if kind == "minimal":
-        if rest != "smollm2" and not rest.startswith(("hf:", "gguf:", "fake:")):
+        if split_adapter(rest)[0] != "smollm2" and not rest.startswith(("hf:", "gguf:", "fake:")):
             raise Unsupported("raw text", rest, "minimal: needs a local model: smollm2, hf:DIR or gguf:FILE")
         return Minimal(load(rest, **({**more, "raw": True} if not rest.startswith("fake:") else more)))
     return RandomText(load(rest, **more)) if kind == "random-text" else Verbalized(load(rest, **more))
@@ -177,7 +210,7 @@ def _embedded(name: str, local: dict[str, Any]) -> ChatModel:
     from multitudes.models.local.open import open_local
 
     model: ChatModel = open_local(
-        require(name), name=name, small_model=True, licence=EMBEDDED[name].licence, **local
+        require(name), small_model=True, licence=EMBEDDED[name].licence, **local
     )  # fmt: skip
     return model
 
@@ -203,7 +236,7 @@ def _endpoint(
     return EndpointModel(url, model, api_key=key, budget=budget or Budget(), prices=prices, cache=calls)
 
 
-def _fake(kind: str) -> ChatModel:
+def _fake(kind: str, name: str, adapter: Path | None) -> ChatModel:
     from multitudes.models.fake import KINDS
 
     if kind == "tiny":
@@ -211,7 +244,8 @@ def _fake(kind: str) -> ChatModel:
             from multitudes.models.local.tiny import tiny_model
         except ImportError as error:
             raise MissingExtra("local", "fake:tiny") from error
-        return tiny_model()
+        tiny: ChatModel = tiny_model(adapter=adapter, name=name)
+        return tiny
     if kind not in KINDS:
         raise ConfigError("unknown fake", where=repr(f"fake:{kind}"), hint=did_you_mean(kind, [*KINDS, "tiny"]))
     return KINDS[kind]()

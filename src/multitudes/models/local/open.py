@@ -10,7 +10,7 @@ from typing import Any
 
 from multitudes.core.canonical import content_hash
 from multitudes.core.errors import ConfigError, MissingExtra, ModelError, UnsupportedModel
-from multitudes.models.base import Capabilities
+from multitudes.models.base import ADAPTED, Capabilities
 from multitudes.models.local.card import read_card
 from multitudes.models.local.embedded import CONVERTER_VERSION, cache_root, publish, sha256_of
 
@@ -28,14 +28,27 @@ def open_local(
     small_model: bool = False,
     licence: str | None = None,
     raw: bool = False,
+    adapter: Path | None = None,
 ) -> Any:
     """Load a Hugging Face causal language model from a local folder (or a hub id, where the hub can be reached).
 
     float32 is the default because everything that is reported is computed in it; on CPUs without bfloat16 units
     bfloat16 is also slower by orders of magnitude (``benchmarks/engine.py`` measures both).
 
+    Args:
+        folder: The weights.
+        name: What the user typed.
+        dtype: Number type.
+        batch_size: Rows that decode together.
+        kv_budget_mib: Memory for conversations that may go on.
+        small_model: Whether it is known to be weak at playing people.
+        licence: Of the weights.
+        raw: Messages as plain text, without a chat template.
+        adapter: Folder of a LoRA adapter that is merged into the weights.
+
     Raises:
-        ConfigError: An unknown number type.
+        AdapterMismatch: The adapter belongs to another model.
+        ConfigError: An unknown number type, or one that adapters are not merged in.
         MissingExtra: Without the ``local`` extra.
         ModelError: No such folder, or nothing that can be loaded in it.
         UnsupportedModel: A model type or template that this engine does not run.
@@ -47,6 +60,7 @@ def open_local(
     except ImportError as error:
         raise MissingExtra("local", f"running {name!r} in this process") from error
 
+    from multitudes.models.local.adapter import adapted_sha256, merge, read_adapter
     from multitudes.models.local.engine import LocalModel
     from multitudes.models.local.packing import pack_linears
     from multitudes.models.local.quiet import no_bars
@@ -55,6 +69,7 @@ def open_local(
 
     transformers_logging.set_verbosity_error()
     path = str(folder)
+    lora = None if adapter is None else read_adapter(adapter)
     number_type = getattr(torch, dtype, None)
     if not isinstance(number_type, torch.dtype) or not number_type.is_floating_point:
         raise ConfigError(
@@ -76,6 +91,9 @@ def open_local(
             "no model could be loaded", where=path, found=str(error).strip().splitlines()[0][:300],
             expected="a folder with config.json, *.safetensors, tokenizer.json and a chat template",
         ) from error  # fmt: skip
+    weights = _weights_hash(Path(path))
+    if lora is not None:
+        merge(module, lora, base_sha256=weights, base=name.partition("+")[0])
     if torch.cuda.is_available():
         module = module.to("cuda")
     module = module.eval()
@@ -85,7 +103,6 @@ def open_local(
     if module.device.type == "cpu" and dtype == "float32" and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         pack_linears(module)
     runner = Runner(module)
-    weights = _weights_hash(Path(path))
     identity = weights or content_hash([path, getattr(config, "_commit_hash", None), config.to_dict()])
     versions = f"torch {torch.__version__}"
     card = read_card(path, own_system=template.own_system())
@@ -93,8 +110,10 @@ def open_local(
     info = Capabilities(
         name=name,
         engine="local",
-        fingerprint=f"local:{identity[:16]}:{dtype}:{module.device.type}:{versions}" + (":raw" if raw else ""),
-        weights_sha256=weights,
+        fingerprint=f"local:{identity[:16]}:{dtype}:{module.device.type}:{versions}"
+        + (":raw" if raw else "")
+        + ("" if lora is None else f"{ADAPTED}{lora.sha256[:16]}"),
+        weights_sha256=weights if lora is None else adapted_sha256(weights, lora),
         dtype=dtype,
         context_tokens=context,
         score=True,
@@ -104,6 +123,7 @@ def open_local(
         licence=licence,
         names=card.names,
         makers=card.makers,
+        base_sha256=None if lora is None else weights,
     )
     return LocalModel(runner, template, info, batch_size=batch_size, kv_budget_mib=kv_budget_mib)
 

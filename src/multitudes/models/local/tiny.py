@@ -5,11 +5,14 @@ For tests and documents: ``fake:tiny``. Its architecture can be that of any supp
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from multitudes.models.base import Capabilities
+from multitudes.models.base import ADAPTED, Capabilities
+from multitudes.models.local.adapter import adapted_sha256, merge, read_adapter
 from multitudes.models.local.engine import LocalModel
 from multitudes.models.local.runner import Runner
 from multitudes.models.local.template import ChatTemplate
@@ -73,15 +76,30 @@ def tiny_module(family: Family = "llama", *, dtype: torch.dtype = torch.float64,
     return module
 
 
+def module_sha256(module: Any) -> str:
+    """Hash of a model's weights, which lie in no file."""
+    total = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        total.update(name.encode() + tensor.contiguous().view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()
+
+
 def tiny_model(
     family: Family = "llama", *, template: str = CHATML, dtype: torch.dtype = torch.float64, seed: int = 0,
-    batch_size: int = 32, kv_budget_mib: int = 64,
+    batch_size: int = 32, kv_budget_mib: int = 64, adapter: Path | None = None, name: str = "fake:tiny",
 ) -> LocalModel:  # fmt: skip
-    """The tiny model behind the real engine."""
+    """The tiny model behind the real engine, with or without an adapter."""
+    module = tiny_module(family, dtype=dtype, seed=seed)
+    base = module_sha256(module)
+    lora = None if adapter is None else read_adapter(adapter)
+    if lora is not None:
+        merge(module, lora, base_sha256=base, base="fake:tiny")
     chat = ChatTemplate(byte_tokenizer(template), end_ids=[1])
     info = Capabilities(
-        name="fake:tiny", engine="local", fingerprint=f"tiny:{family}:{seed}:{dtype}", dtype=str(dtype)[6:],
+        name=name, engine="local", dtype=str(dtype)[6:],
+        fingerprint=f"tiny:{family}:{seed}:{dtype}" + ("" if lora is None else f"{ADAPTED}{lora.sha256[:16]}"),
+        weights_sha256=base if lora is None else adapted_sha256(base, lora),
         context_tokens=2048, score=True, taps=True, seed_status="honoured", small_model=True,
+        base_sha256=None if lora is None else base,
     )  # fmt: skip
-    runner = Runner(tiny_module(family, dtype=dtype, seed=seed))
-    return LocalModel(runner, chat, info, batch_size=batch_size, kv_budget_mib=kv_budget_mib)
+    return LocalModel(Runner(module), chat, info, batch_size=batch_size, kv_budget_mib=kv_budget_mib)
