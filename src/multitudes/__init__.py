@@ -20,6 +20,7 @@ _WHERE = {
     "study": "multitudes.api",
     "pressure": "multitudes.api",
     "open_pressure": "multitudes.study.pressure.data",
+    "distil": "multitudes.study.distilled",
     "fit_axis": "multitudes.api",
     "load_axis": "multitudes.axis.artifact",
     "steer": "multitudes.axis.remedy",
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
     from multitudes.simulate.transcripts import read_transcripts
     from multitudes.study.compare import compare
     from multitudes.study.data import open_run
+    from multitudes.study.distilled import distil
     from multitudes.study.pressure.data import open_pressure
 
 

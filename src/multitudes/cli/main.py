@@ -34,7 +34,7 @@ def _options(
 
 
 COMMANDS = ("study", "report", "show", "compare", "export", "survey", "chat", "measure", "anchors")
-GROUPS = ("personas", "models", "plan", "axis", "pressure")
+GROUPS = ("personas", "models", "plan", "axis", "pressure", "train")
 
 for _name in COMMANDS:
     _module = importlib.import_module(f"multitudes.cli.{_name}")

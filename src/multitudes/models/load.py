@@ -111,7 +111,7 @@ def _load(
     if kind in ("hf", "gguf", "fake") and not rest:
         raise ConfigError("the model's name ends too early", where=repr(name), expected=f"{kind}:SOMETHING")
     if kind == "hf":
-        where = _folder_or_hub_id(rest)
+        where = folder_or_hub_id(rest)
         from multitudes.models.local.open import open_local
 
         model: ChatModel = open_local(where, name=name, **local)
@@ -188,7 +188,7 @@ def _wrapped(kind: str, rest: str, name: str, local: dict[str, Any], more: dict[
     return RandomText(load(rest, **more)) if kind == "random-text" else Verbalized(load(rest, **more))
 
 
-def _folder_or_hub_id(rest: str) -> str | Path:
+def folder_or_hub_id(rest: str) -> str | Path:
     """What ``hf:`` names. A folder that is not there is told at once: a hub would be asked for minutes, and in vain.
 
     Raises:

@@ -91,7 +91,7 @@ def open_local(
             "no model could be loaded", where=path, found=str(error).strip().splitlines()[0][:300],
             expected="a folder with config.json, *.safetensors, tokenizer.json and a chat template",
         ) from error  # fmt: skip
-    weights = _weights_hash(Path(path))
+    weights = weights_hash(Path(path))
     if lora is not None:
         merge(module, lora, base_sha256=weights, base=name.partition("+")[0])
     if torch.cuda.is_available():
@@ -99,7 +99,7 @@ def open_local(
     module = module.eval()
     if raw:  # messages as they are, one after the other
         tokenizer.chat_template = RAW_TEMPLATE
-    template = ChatTemplate(tokenizer, end_ids=_end_ids(module))
+    template = ChatTemplate(tokenizer, end_ids=end_ids(module))
     if module.device.type == "cpu" and dtype == "float32" and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         pack_linears(module)
     runner = Runner(module)
@@ -128,13 +128,14 @@ def open_local(
     return LocalModel(runner, template, info, batch_size=batch_size, kv_budget_mib=kv_budget_mib)
 
 
-def _end_ids(module: Any) -> list[int]:
+def end_ids(module: Any) -> list[int]:
+    """Tokens with which the model itself ends a turn."""
     ends = module.generation_config.eos_token_id if module.generation_config is not None else None
     ends = ends if ends is not None else module.config.eos_token_id
     return [] if ends is None else ([ends] if isinstance(ends, int) else list(ends))
 
 
-def _weights_hash(folder: Path) -> str | None:
+def weights_hash(folder: Path) -> str | None:
     """SHA-256 of the weights: noted when we converted them, else of the files' own hashes; None for a hub id."""
     provenance = folder / "PROVENANCE.json"
     if provenance.is_file() and cache_root() in folder.parents:
@@ -150,7 +151,12 @@ def _weights_hash(folder: Path) -> str | None:
 
 
 def open_gguf(file: Path, *, name: str, **options: Any) -> Any:
-    """A GGUF file of llama layout, converted once into the cache.
+    """A GGUF file of llama layout as a local model; raises what ``converted`` and ``open_local`` raise."""
+    return open_local(converted(file), name=name, **options)
+
+
+def converted(file: Path) -> Path:
+    """The folder of a GGUF file of llama layout, which is converted once into the cache.
 
     Raises:
         ModelError: No such file.
@@ -172,4 +178,4 @@ def open_gguf(file: Path, *, name: str, **options: Any) -> Any:
                           "weights_sha256": sha256_of(staging / "model.safetensors")}  # fmt: skip
             (staging / "PROVENANCE.json").write_text(json.dumps(provenance, indent=1), encoding="utf-8")
             publish(staging, folder)
-    return open_local(folder, name=name, **options)
+    return folder

@@ -50,11 +50,16 @@ def load_personas(file: str | None, n: int, *, base: Path = Path()) -> tuple[Pre
         people = load_population(base / file, limit=n)
         found = [of_person(p, people.context) for p in people.personas]
     else:
-        found = [of_role(r) for r in shipped().roles if r.human and r.facts and not r.near_assistant]
-        found.sort(key=lambda p: p.id not in _small())  # the small preset's first
+        found = shipped_personas()
     if len(found) < n:
         raise ConfigError("too few personas", where="personas", found=str(len(found)), expected=str(n))
     return tuple(found[:n])
+
+
+def shipped_personas() -> list[PressPersona]:
+    """The human roles that say something of themselves, those of the small preset first."""
+    found = [of_role(r) for r in shipped().roles if r.human and r.facts and not r.near_assistant]
+    return sorted(found, key=lambda p: p.id not in _small())
 
 
 def _small() -> set[str]:
