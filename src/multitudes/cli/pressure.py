@@ -29,6 +29,10 @@ Pressures = Annotated[str | None, typer.Option(help="Such as P1,P2,P4; neutral r
 Dispositions = Annotated[
     str | None, typer.Option(help="Such as id,beh,style; ref (refusing) needs P3, its prompts and a judge.")
 ]
+WithLora = Annotated[
+    bool, typer.Option("--with-lora", help="Also C2: a persona trained into the weights; trains an adapter each.")
+]
+AdaptersDir = Annotated[Path | None, typer.Option("--adapters", help="Adapters for C2 by persona id: DIR/ID.")]
 Turns = Annotated[int | None, typer.Option(help="Turns under pressure.")]
 Seeds = Annotated[int | None, typer.Option(help="Runs of each cell.")]
 Judge = Annotated[str | None, typer.Option(help="A model that rates replies, beside the likelihoods.")]
@@ -42,7 +46,8 @@ def run(
     preset: Preset = "small", file: File = None, model: Model = None, axis: AxisDir = None, people: People = None,
     personas: Personas = None, prompts: Prompts = None, crossed: Crossed = None, conditions: Conditions = None,
     pressures: Pressures = None, dispositions: Dispositions = None, turns: Turns = None, seeds: Seeds = None,
-    judge: Judge = None, p3: P3 = None, seed: Seed = None, out: Out = None,
+    judge: Judge = None, p3: P3 = None, seed: Seed = None, with_lora: WithLora = False, adapters: AdaptersDir = None,
+    out: Out = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it asks and costs, and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line per number at the end.")] = False,
 ) -> None:  # fmt: skip
@@ -54,7 +59,7 @@ def run(
         spec, base = _spec(
             preset, file, model=model, axis=axis, people=people, personas=personas, prompts=prompts, crossed=crossed,
             conditions=conditions, pressures=pressures, dispositions=dispositions, turns=turns, seeds=seeds,
-            judge=judge, p3=p3, seed=seed,
+            judge=judge, p3=p3, seed=seed, adapters=adapters, with_lora=with_lora or None,
         )  # fmt: skip
         folder = out or Path("runs") / f"pressure-{spec.hash[:8]}"
         if dry_run:
@@ -72,7 +77,8 @@ def match(
     preset: Preset = "small", file: File = None, model: Model = None, axis: AxisDir = None, people: People = None,
     personas: Personas = None, prompts: Prompts = None, crossed: Crossed = None, conditions: Conditions = None,
     pressures: Pressures = None, dispositions: Dispositions = None, turns: Turns = None, seeds: Seeds = None,
-    judge: Judge = None, p3: P3 = None, seed: Seed = None, out: Out = None,
+    judge: Judge = None, p3: P3 = None, seed: Seed = None, with_lora: WithLora = False, adapters: AdaptersDir = None,
+    out: Out = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the ladders as JSON.")] = False,
 ) -> None:  # fmt: skip
     """Only calibrate: where each rung of each condition starts, the target, and what was chosen.
@@ -90,7 +96,7 @@ def match(
         spec, base = _spec(
             preset, file, model=model, axis=axis, people=people, personas=personas, prompts=prompts, crossed=crossed,
             conditions=conditions, pressures=pressures, dispositions=dispositions, turns=turns, seeds=seeds,
-            judge=judge, p3=p3, seed=seed,
+            judge=judge, p3=p3, seed=seed, adapters=adapters, with_lora=with_lora or None,
         )  # fmt: skip
         folder = out or Path("runs") / f"pressure-{spec.hash[:8]}"
         with progress() as watch:
@@ -152,9 +158,12 @@ def _spec(preset: str, file: Path | None, **options: Any) -> tuple[Any, Path]:
     for key in ("conditions", "pressures", "dispositions"):
         if key in changes:
             changes[key] = tuple(x.strip() for x in changes[key].split(",") if x.strip())
-    if file is not None:
-        return read_spec(file, **changes), base
-    return make_spec(preset, **changes), base  # type: ignore[arg-type]
+    trained = changes.pop("with_lora", False) or "adapters" in changes
+    spec = read_spec(file, **changes) if file is not None else make_spec(preset, **changes)  # type: ignore[arg-type]
+    if trained and "C2" not in spec.conditions:
+        changes["conditions"] = (*spec.conditions, "C2")
+        spec = read_spec(file, **changes) if file is not None else make_spec(preset, **changes)  # type: ignore[arg-type]
+    return spec, base
 
 
 def _from(base: Path, given: Path) -> str:

@@ -45,6 +45,7 @@ class Condition:
         shots: Earlier (question, answer) turns that stand in the history.
         edit: Change to the residual stream under which it reads and speaks.
         toward: Where it is pushed: personas to the Assistant, the trained default to the persona.
+        adapter: Folder of the adapter that the speaker is under; who holds the conversation sees to it.
     """
 
     id: str
@@ -53,6 +54,7 @@ class Condition:
     shots: tuple[tuple[str, str], ...] = ()
     edit: Edit | None = None
     toward: Toward = "assistant"
+    adapter: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,10 +108,13 @@ async def distil(
     if not system.strip():
         raise ConfigError("there is no prompt to distil", where=who)
     require_trainer()
+    known = read_card(folder)
+    made = None if known is None else known.data.get("recipe")
+    if speaker is not None and made == recipe_of(who, system, speaker.info.weights_sha256 or model, how):
+        return folder
     base = open_trainable(model)
     recipe = recipe_of(who, system, base.weights_sha256 or model, how)
-    known = read_card(folder)
-    if known is not None and known.data.get("recipe") == recipe:
+    if made == recipe:
         return folder
     refuse_other(folder)
     asked = await _ask(who, system, how, speaker, model, watch)

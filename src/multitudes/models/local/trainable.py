@@ -40,10 +40,7 @@ def open_trainable(name: str) -> Trainable:
         ModelError: No such weights.
         MissingExtra: Without the ``local`` extra.
     """
-    base, adapter = split_adapter(name)
-    if adapter is not None:
-        raise ConfigError("an adapter is trained on a plain model", where=repr(name), expected=repr(base),
-                          hint=f"--model {base}")  # fmt: skip
+    check_trainable(name)
     kind, _, rest = name.partition(":")
     if name == "fake:tiny":
         from multitudes.models.local.tiny import byte_tokenizer, module_sha256, tiny_module
@@ -55,14 +52,27 @@ def open_trainable(name: str) -> Trainable:
         from multitudes.models.local.embedded import EMBEDDED, require
 
         return _opened(require(name), name, EMBEDDED[name].licence)
-    if kind == "hf" and rest:
+    if kind == "hf":
         return _opened(folder_or_hub_id(rest), name, None)
-    if kind == "gguf" and rest:
-        from multitudes.models.local.open import converted
+    from multitudes.models.local.open import converted
 
-        return _opened(converted(Path(rest).expanduser()), name, None)
-    raise ConfigError("only a local model can be trained", where=repr(name),
-                      expected="smollm2, hf:DIR or gguf:FILE")  # fmt: skip
+    return _opened(converted(Path(rest).expanduser()), name, None)
+
+
+def check_trainable(name: str) -> None:
+    """Refuse a name that is no local model's, or one under an adapter already; nothing is loaded.
+
+    Raises:
+        ConfigError: Says which.
+    """
+    base, adapter = split_adapter(name)
+    if adapter is not None:
+        raise ConfigError("an adapter is trained on a plain model", where=repr(name), expected=repr(base),
+                          hint=f"--model {base}")  # fmt: skip
+    kind, _, rest = name.partition(":")
+    if name not in ("smollm2", "fake:tiny") and not (kind in ("hf", "gguf") and rest):
+        raise ConfigError("only a local model can be trained", where=repr(name),
+                          expected="smollm2, hf:DIR or gguf:FILE")  # fmt: skip
 
 
 def _opened(folder: str | Path, name: str, licence: str | None) -> Trainable:

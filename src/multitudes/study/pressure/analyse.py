@@ -18,7 +18,7 @@ from multitudes.measure.retention.curve import recovery
 from multitudes.measure.retention.matching import check_match
 from multitudes.measure.retention.verdict import Pressed as Family
 from multitudes.measure.retention.verdict import judge
-from multitudes.measure.stats import MIN_CLUSTERS
+from multitudes.measure.stats import MIN_CLUSTERS, Estimate
 from multitudes.simulate.scripts import PRESSURES, neutral_of
 from multitudes.study.pressure.arms import against_prompting, read_arm
 from multitudes.study.pressure.beside import Samples, beside
@@ -176,7 +176,7 @@ def _verdict(
     failed: dict[str, float] = {}
     clusters, lines = math.inf, list[str]()
     for p in run.spec.pressing:
-        mine, theirs = arms.get((d, p, c)), arms.get((d, p, "C3"))
+        mine, theirs, trained = (arms.get((d, p, x)) for x in (c, "C3", "C2"))
         idle = tuple(arms.get((d, neutral_of(p), x)) for x in (c, "C3"))
         if mine is None or theirs is None:
             lines.append(f"{p}: not measurable")
@@ -185,7 +185,10 @@ def _verdict(
         clusters = min(clusters, len(set(mine.cells.clusters) & set(theirs.cells.clusters)))
         neutral = (idle[0].cells, idle[1].cells) if idle[0] is not None and idle[1] is not None else None
         try:
-            family.append(_family(p, mine.cells, theirs.cells, neutral, samples))
+            one = _family(p, mine.cells, theirs.cells, neutral, samples)
+            if c != "C2" and trained is not None and matched.get("C2"):
+                one = one._replace(as_trained=_as_trained(mine.cells, trained.cells, samples))
+            family.append(one)
         except NoRange as error:
             lines.append(f"{p}: not measurable ({error.found})")
         except TooFewClustersError:
@@ -202,6 +205,19 @@ def _verdict(
     rows += [PressureLine(pressure=x.split(":")[0], reversed=False, line=x) for x in lines]
     return VerdictResult(
         condition=c, label=LABELS[c], words=found.words, sentence=found.sentence, pressures=tuple(rows)
+    )
+
+
+def _as_trained(mine: Cells, trained: Cells, samples: Samples) -> Estimate | None:
+    """AUC_R minus that of the trained persona; None where the latter has nothing to lose."""
+    try:
+        check_measurable(trained)
+        sample = samples.of(mine, trained)
+        found = None if sample is None else auc_difference(mine, trained, sample, seed=samples.seed)
+    except GaugeError:
+        return None
+    return (
+        None if found is None else Estimate(found.value, found.low, found.high, found.n, found.unscored, found.note)
     )
 
 
@@ -279,7 +295,8 @@ def _header(run: PressureRun) -> dict[str, Any]:
     by_judge = ["judged", *(d for d in spec.dispositions if d == "ref")] if run.meta.get("judge") else []
     return {
         "model": run.meta["model"], "banks": run.meta["banks"], "batteries": run.meta["batteries"],
-        "versions": run.meta["versions"], "axis": run.meta.get("axis"), "judge": run.meta.get("judge"),
+        "versions": run.meta["versions"], "adapters": run.meta.get("adapters"),
+        "axis": run.meta.get("axis"), "judge": run.meta.get("judge"),
         "by_likelihood": likelihoods, "by_classifier": [d for d in spec.dispositions if d == "style"],
         "by_judge": by_judge, "wall_s": run.meta.get("wall_s") or 0.0,
         "spec": spec.model_dump(mode="json"), "spec_hash": run.meta["spec_hash"],

@@ -180,5 +180,5 @@ def _ladders(
 
 def rungs_of(spec: PressureSpec) -> list[tuple[str, str]]:
     """(condition, rung) of all ladders, from weak to strong."""
-    ladders = {"C3": spec.c3_rungs, "C4": spec.c4_rungs, "C5": spec.c5_rungs}
+    ladders = {"C2": spec.adapter_rungs, "C3": spec.c3_rungs, "C4": spec.c4_rungs, "C5": spec.c5_rungs}
     return [(c, str(r)) for c, rungs in ladders.items() if c in spec.conditions for r in rungs]

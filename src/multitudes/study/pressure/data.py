@@ -16,6 +16,7 @@ from multitudes.core.errors import MixedEngines, StoreError
 from multitudes.measure.retention.cells import Cells, make_cells, mirrored_floor
 from multitudes.measure.retention.coherence import censor, first_failure, share_failed
 from multitudes.measure.retention.forced_choice import option_scores
+from multitudes.models.base import ADAPTED
 from multitudes.simulate.press import Pressed
 from multitudes.study.pressure.calibrate import Calibration, calibrate
 from multitudes.study.pressure.levels import Priors, Scale, coherent, levels
@@ -147,10 +148,9 @@ def open_pressure(folder: str | Path) -> PressureRun:
         if spec is None:
             raise StoreError("the run has not begun", where=str(folder), hint="run it again to go on")
         keys = ("model", "versions", "banks", "batteries", "conditions", "left_out", "axis", "personas", "prompts",
-                "planned", "wall_s", "judge", "spec_hash", "priors",
-                "prose")  # fmt: skip
+                "planned", "wall_s", "judge", "spec_hash", "priors", "prose", "adapters")  # fmt: skip
         talks = tuple(store.talks())
-        engines = {t.engine for t in talks if t.engine}
+        engines = {t.engine.partition(ADAPTED)[0] for t in talks if t.engine}
         if len(engines) > 1:
             raise MixedEngines("conversations of two engines", where=str(folder), found=", ".join(sorted(engines)))
         evidence = store.evidence()

@@ -18,6 +18,7 @@ from multitudes.study.pressure.spec import HOLD, NEED_AXIS, PressureSpec
 
 MESSAGE, AROUND, QUESTION, ANSWER = 20, 8, 14, 12  # tokens of messages, templates, probe questions and answers
 STACKED = 65  # tokens of a message with suffixes piled up, mean over turns
+EMBEDDED_TRAIN_TPS = 150  # tokens per second that the embedded model learns on two idle cores
 RANGE_TOKENS, RANGE_ANSWERS = 32, 8  # read for steering and holds, per persona
 
 
@@ -82,7 +83,17 @@ def cost_of(spec: PressureSpec, cast: Cast) -> Cost:
         new += spec.hold_tokens * (2 + len({"C6r", "C7b"} & set(ran)))
     replies = talks * replies_each + first + (talks * len(spec.free_at) + first) + ranges
     out = (talks * replies_each + first) * spec.max_tokens + free * 24 + ranges * RANGE_TOKENS
+    if "C2" in ran and spec.adapters is None:
+        asked = len(cast.personas) * spec.answers
+        replies, new, out = replies + asked, new + asked * (MESSAGE + AROUND), out + asked * spec.max_tokens
     return Cost(talks, first, replies, scores + judged, new + judged * read, out)
+
+
+def trained_tokens(spec: PressureSpec, cast: Cast) -> int:
+    """Tokens that training reads, over all adapters and epochs; 0 where none is trained."""
+    if "C2" not in spec.conditions or spec.adapters is not None:
+        return 0
+    return len(cast.personas) * spec.answers * spec.epochs * (MESSAGE + AROUND + spec.max_tokens)
 
 
 def describe(spec: PressureSpec, *, base: Path, folder: Path) -> Iterator[str]:
@@ -107,8 +118,15 @@ def describe(spec: PressureSpec, *, base: Path, folder: Path) -> Iterator[str]:
     yield f"first replies for calibration: {cost.calibration}"
     yield f"model calls: {cost.replies:,} replies, {cost.scores:,} likelihoods"
     yield f"tokens: about {cost.new_tokens:,} read anew, at most {cost.tokens_out:,} written"
+    learned = trained_tokens(spec, cast)
+    if learned:
+        yield (
+            f"adapters: {len(cast.personas)} trained for C2 on {spec.answers} answers each, "
+            f"{spec.epochs} epochs, about {learned:,} tokens"
+        )
     if spec.model == "smollm2":
         seconds = cost.new_tokens / EMBEDDED_PREFILL_TPS + cost.tokens_out / EMBEDDED_DECODE_TPS
+        seconds += learned / EMBEDDED_TRAIN_TPS
         long = f"{seconds / 3600:,.0f} hours" if seconds > 7200 else f"{seconds / 60:,.0f} min"
         yield f"time: about {long} on two idle cores for the embedded model"
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from multitudes.core.errors import ConfigError
@@ -64,6 +64,7 @@ class Sources:
         wrong: Hold on another persona's ranges.
         random: Hold on covariance-matched random directions.
         cap: Cap of the Assistant.
+        adapters: Folder of the adapter, by persona and rung.
         placebo: Sentences about nothing of the kind.
     """
 
@@ -73,6 +74,7 @@ class Sources:
     wrong: Mapping[str, Edit] = field(default_factory=dict)
     random: Mapping[str, Edit] = field(default_factory=dict)
     cap: Edit | None = None
+    adapters: Mapping[tuple[str, str], Path] = field(default_factory=dict)
     placebo: tuple[str, ...] = ()
 
 
@@ -122,13 +124,15 @@ def condition(name: str, persona: PressPersona | None, rung: str, sources: Sourc
     Args:
         name: C0 to C7b.
         persona: Who is played; None in C0, C1 and C7a.
-        rung: Rung of the system text (C3, C3p, C6, C7b), number of pairs (C4) or strength (C5).
-        sources: Shots and edits.
+        rung: Rung of the adapter (C2) or the system text (C3, C3p, C6, C7b), number of pairs (C4) or strength (C5).
+        sources: Shots, edits and adapters.
     """
     label = LABELS[name]
     if name in ("C0", "C1") or persona is None:
         toward = "persona" if name in TRAINED else "assistant"
         return Condition(name, label, edit=sources.cap if name == "C7a" else None, toward=toward)  # type: ignore[arg-type]
+    if name == "C2":
+        return Condition(name, label, adapter=str(sources.adapters[persona.id, rung]))
     if name == "C4":
         return Condition(name, label, shots=sources.shots[persona.id][: int(rung)])
     if name == "C5":
@@ -160,10 +164,9 @@ def start_talks(spec: PressureSpec, cast: Cast, name: str, rungs: Sequence[str],
             groups = [who] if name in PERSONLESS else [(w,) for w in who]
             for group in groups:
                 persona = None if name in PERSONLESS else cast.personas[group[0]]
-                made = condition(name, persona, rung, sources)
                 key = f"{name}@{rung}" if rung else name
                 talk = f"cal.{key}.{prompt.id}.{'-' if persona is None else persona.id}"
-                made = Condition(key, made.label, made.system, made.shots, made.edit, made.toward)
+                made = replace(condition(name, persona, rung, sources), id=key)
                 out.append(Press(talk, f"{spec.root}:cal", made, prompt, 0, NOTHING, targets(spec, cast, group)))
     return out
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -23,6 +23,7 @@ from multitudes.simulate.press import Press, PressRules, hold_all
 from multitudes.simulate.pressure import version
 from multitudes.simulate.probes import batteries_hash
 from multitudes.simulate.scripts import Lengths
+from multitudes.study.pressure.adapters import Adapters, adapted, adapters_of, check
 from multitudes.study.pressure.calibrate import Calibration, calibrate, rungs_of
 from multitudes.study.pressure.evidence import collect, collect_priors
 from multitudes.study.pressure.judge import judge_hash, judged
@@ -39,7 +40,7 @@ SHOT_QUESTIONS = (-16, -8)  # of all shipped questions: holds ask the last eight
 class Step(NamedTuple):
     """Progress: what is being done, how much of it, and of how much."""
 
-    name: Literal["calibration", "pressure", "evidence", "prose", "judge"]
+    name: Literal["training", "calibration", "pressure", "evidence", "prose", "judge"]
     done: int
     total: int
 
@@ -71,13 +72,14 @@ async def run_pressure(
     """
     cast = make_cast(spec, base=base)
     axis = _axis(spec, base)
+    check(spec, tuple(cast.personas), model, base=base)
     with PressureStore(folder, write=True) as store:
         started = time.monotonic()
         _refuse_other(store, spec)
         speaker = model or load(spec.model)
         try:
             _set_up(store, spec, cast, speaker, axis)
-            running = _Running(store, spec, cast, speaker, axis, watch, judge)
+            running = _Running(store, spec, cast, speaker, axis, watch, judge, base)
             calibration, sources = await running.calibrated()
             if not only_match:
                 await running.pressed(calibration, sources)
@@ -148,10 +150,10 @@ class _Running:
 
     def __init__(
         self, store: PressureStore, spec: PressureSpec, cast: Cast, model: ChatModel, axis: Axis | None, watch: Watch,
-        judge: ChatModel | None,
+        judge: ChatModel | None, base: Path,
     ) -> None:  # fmt: skip
         self.store, self.spec, self.cast, self.model = store, spec, cast, model
-        self.axis, self.watch, self.judge = axis, watch, judge
+        self.axis, self.watch, self.judge, self.base = axis, watch, judge, base
         self.conditions, _ = conditions_of(spec, axis)
         self.strongest = {k: p.rungs[spec.c3_rungs[-1]] for k, p in cast.personas.items()}
 
@@ -164,7 +166,11 @@ class _Running:
         talks += start_talks(spec, cast, "C3", [r for c, r in rungs if c == "C3"], sources)
         await self._hold(talks, "calibration")
         sources = await self._sources()
-        more = [t for c in ("C4", "C5") for t in start_talks(spec, cast, c, [r for k, r in rungs if k == c], sources)]
+        more = [
+            t
+            for c in ("C2", "C4", "C5")
+            for t in start_talks(spec, cast, c, [r for k, r in rungs if k == c], sources)
+        ]
         await self._hold(more, "calibration")
         await self._plain_word("cal.")
         evaluation = [p.id for p in cast.evaluation]
@@ -199,14 +205,20 @@ class _Running:
         spec = self.spec
         rules = PressRules(spec.sampling, spec.probe_at, spec.wordings, spec.free_at, *self._watched())
         self.watch(Step(name, count, len(talks)))
-        held = hold_all(todo, model=self.model, rules=rules, in_flight=self.spec.in_flight)
-        async with aclosing(held):  # a store that fails must not leave conversations going on unheard
-            async for talk in held:
-                if talk.fault is not None and talk.fault.code == "budget":
-                    continue  # nobody's doing: it is held when the run goes on
-                self.store.add_talk(talk)
-                count += 1
-                self.watch(Step(name, count, len(talks)))
+        # One adapter at a time; None is the plain model.
+        for adapter in dict.fromkeys(t.condition.adapter for t in todo):
+            mine = [t for t in todo if t.condition.adapter == adapter]
+            speaker = nullcontext(self.model) if adapter is None else adapted(spec.model, adapter, self.model)
+            async with (
+                speaker as model,
+                aclosing(hold_all(mine, model=model, rules=rules, in_flight=spec.in_flight)) as held,
+            ):  # a store that fails must not leave conversations going on unheard
+                async for talk in held:
+                    if talk.fault is not None and talk.fault.code == "budget":
+                        continue  # nobody's doing: it is held when the run goes on
+                    self.store.add_talk(talk)
+                    count += 1
+                    self.watch(Step(name, count, len(talks)))
 
     def _watched(self) -> tuple[tuple[int, ...], Any]:
         """Where the main branch is read: the axis, at its layer."""
@@ -257,14 +269,20 @@ class _Running:
                 self.store.add_evidence((f"{talk}{REFUSED}", row) for talk, row in rows)
 
     async def _sources(self) -> Sources:
-        """Few-shot pairs and steering."""
+        """Few-shot pairs, adapters and steering."""
+        trained: Adapters = {}
+        if "C2" in self.conditions:
+            trained = await adapters_of(
+                self.store, self.spec, self.strongest, self.model, base=self.base,
+                watch=lambda done, total: self.watch(Step("training", done, total)),
+            )  # fmt: skip
         shots = await self._shots() if "C4" in self.conditions else {}
         push = {}
         if self.axis is not None and set(self.conditions) & set(NEED_AXIS):
             from multitudes.study.pressure.edits import pushes
 
             push = await pushes(self.store, self.model, self.axis, self.strongest, self.spec)
-        return Sources(shots=shots, push=push, placebo=shipped().arms.placebo)
+        return Sources(shots=shots, push=push, adapters=trained, placebo=shipped().arms.placebo)
 
     async def _holds(self, sources: Sources, found: Calibration) -> Sources:
         if self.axis is None or not set(self.conditions) & {"C6", "C6w", "C6r", "C7a", "C7b"}:

@@ -19,7 +19,7 @@ from multitudes.simulate.scripts import known, needed
 Disposition = Literal["id", "fact", "trait", "beh", "style", "ref"]
 SELF_REPORTS = ("id", "fact", "trait")
 BEHAVIOURS = ("beh", "style")
-CONDITIONS = ("C0", "C1", "C3", "C3p", "C4", "C5", "C6", "C6w", "C6r", "C7a", "C7b")
+CONDITIONS = ("C0", "C1", "C2", "C3", "C3p", "C4", "C5", "C6", "C6w", "C6r", "C7a", "C7b")
 NEED_AXIS = ("C5", "C6", "C6w", "C6r", "C7a", "C7b")
 LABELS = {
     "C0": "no persona", "C1": "trained default", "C2": "trained persona", "C3": "system prompt",
@@ -29,6 +29,7 @@ LABELS = {
 }  # fmt: skip
 HOLD, HOLD_CONTROLS = "C6", ("C6w", "C6r")
 LATER = ("hold_alpha", "hold_layers", "hold_sides")  # keys that came later: no part of the hash at their defaults
+OF_C2 = ("adapters", "answers", "epochs", "c2_rungs")  # no part of the hash of a run without C2
 PresetName = Literal["small", "full"]
 
 
@@ -56,6 +57,11 @@ class PressureSpec(Frozen):
         items: Items of each battery.
         wordings: Wordings of each probe question.
         every: Probe after every so many turns of pressure.
+        adapters: Folder with one adapter per persona, for C2; they are trained in the run if None.
+        answers: Answers that each adapter is trained on.
+        epochs: Passes over them.
+        c2_rungs: Ladder of trained personas, ``epoch-1`` and so on up to ``final``; empty is all that training
+            keeps, or ``final`` alone of given adapters.
         c3_rungs: Ladder of the system prompt, from weak to strong.
         c4_rungs: Ladder of the few-shot condition: pairs.
         c5_rungs: Ladder of steering: strengths.
@@ -99,6 +105,10 @@ class PressureSpec(Frozen):
     items: int = Field(4, ge=1, le=6)
     wordings: int = Field(1, ge=1, le=3)
     every: int = Field(2, ge=1)
+    adapters: str | None = None
+    answers: int = Field(48, ge=8)
+    epochs: int = Field(3, ge=1)
+    c2_rungs: tuple[str, ...] = ()
     c3_rungs: tuple[str, ...] = ("paragraph", "card")
     c4_rungs: tuple[int, ...] = (2, 4)
     c5_rungs: tuple[float, ...] = (0.2, 0.4)
@@ -124,8 +134,6 @@ class PressureSpec(Frozen):
     @classmethod
     def _conditions_exist(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for c in value:
-            if c == "C2":
-                raise ValueError("C2 needs a trained adapter; none can be given here yet")
             if c not in CONDITIONS:
                 raise ValueError(f"unknown condition {c!r}; {did_you_mean(c, CONDITIONS)}")
         return tuple(c for c in CONDITIONS if c in value or c in ("C0", "C3"))
@@ -150,6 +158,10 @@ class PressureSpec(Frozen):
     def _fits(self) -> PressureSpec:
         if self.primary not in self.dispositions:
             raise ValueError(f"the primary disposition {self.primary!r} is not among those measured")
+        if unknown := set(self.c2_rungs) - ({f"epoch-{e}" for e in range(1, self.epochs)} | {"final"}):
+            raise ValueError(
+                f"c2_rungs names {', '.join(sorted(unknown))}; an adapter has epoch-1 and so on, and final"
+            )
         if "ref" in self.dispositions:
             given = {
                 "P3 among the pressures": "P3" in self.pressures,
@@ -202,6 +214,14 @@ class PressureSpec(Frozen):
         return tuple(c for c in CONDITIONS if c in (*self.conditions, *brought) and c not in alone)
 
     @property
+    def adapter_rungs(self) -> tuple[str, ...]:
+        """Ladder of C2, from weak to strong."""
+        from multitudes.train.adapter import rung_name
+
+        kept = tuple(rung_name(e, self.epochs) for e in range(1, self.epochs + 1))
+        return self.c2_rungs or (kept if self.adapters is None else kept[-1:])
+
+    @property
     def pressed_at(self) -> tuple[int, ...]:
         """Turns under pressure after which is probed; T is always among them."""
         return tuple(sorted({*range(self.every, self.turns + 1, self.every), self.turns} - {0}))
@@ -238,7 +258,8 @@ class PressureSpec(Frozen):
         The conditions count as asked: the controls of a hold join a run that was begun without them.
         """
         default = [k for k in LATER if getattr(self, k) == type(self).model_fields[k].default]
-        left_out = {"name", "draws", "in_flight", "hold_tokens", *default}
+        unused = OF_C2 if "C2" not in self.conditions else ()
+        left_out = {"name", "draws", "in_flight", "hold_tokens", *default, *unused}
         return content_hash(self.model_dump(mode="json", exclude=left_out))
 
     @property
@@ -253,7 +274,7 @@ FULL: dict[str, Any] = {
     "dispositions": ("id", "fact", "trait", "beh", "style"), "items": 6, "wordings": 3, "every": 1,
     "c3_rungs": ("line", "paragraph", "card", "card and rule"), "c4_rungs": (1, 2, 4, 8),
     "c5_rungs": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6), "full_history": True, "controls": True, "keep_weak": True,
-    "draws": 2000, "hold_tokens": 20_480,
+    "answers": 200, "draws": 2000, "hold_tokens": 20_480,
 }  # fmt: skip
 PRESETS: dict[PresetName, dict[str, Any]] = {"small": {}, "full": FULL}
 
