@@ -284,7 +284,6 @@ def test_calibration_alone_tells_the_start(tmp_path):
     [
         ({"pressures": ("P3",)}, ConfigError, "P3 needs a set"),
         ({"pressures": ("P9",)}, ConfigError, "P9"),
-        ({"conditions": ("C2",)}, ConfigError, "adapter"),
         ({"conditions": ("C33",)}, ConfigError, "did you mean"),
         ({"dispositions": ("id", "trait")}, OneSidedBattery, "self|says"),
         ({"dispositions": ("beh",), "primary": "beh"}, OneSidedBattery, "one of id"),
