@@ -15,6 +15,7 @@ from multitudes.models.base import ADAPTED
 from multitudes.models.fake import scripted
 from multitudes.models.load import load
 from multitudes.models.local.adapter import CARD
+from multitudes.report.pressure import write_pressure
 from multitudes.study.pressure.analyse import _Samples, _verdict, analyse, matching
 from multitudes.study.pressure.calibrate import _ladders
 from multitudes.study.pressure.data import arm_of, open_pressure
@@ -114,13 +115,15 @@ def test_it_has_a_ladder_like_the_others(run):
     assert run.calibration.rungs["C2"] in found["C2"]
 
 
-def test_the_adapters_lie_in_the_run_folder_and_are_told(run):
+def test_the_adapters_lie_in_the_run_folder_and_are_told(run, tmp_path):
     who = list(run.meta["personas"])
     assert sorted(p.name for p in (run.folder / "adapters").iterdir()) == sorted(who)
     assert set(run.meta["adapters"]) == {f"{w}/{r}" for w in who for r in ("epoch-1", "final")}
     result = analyse(run)
     assert result.header["adapters"] == run.meta["adapters"]
     assert {a.condition for a in result.arms} >= {"C2", "C3"}
+    page, _ = write_pressure(result, tmp_path)
+    assert "2, trained in the run by prompt distillation" in page.read_text(encoding="utf-8")
     card = json.loads((run.folder / "adapters" / who[0] / CARD).read_text())
     assert card["base_sha256"] == load("fake:tiny").info.weights_sha256
 

@@ -34,6 +34,7 @@ def list_models(
         for name, what in (
             ("hf:DIR_OR_ID", "a Hugging Face folder, or a hub id where the hub can be reached"),
             ("gguf:FILE", "a GGUF file of llama layout"),
+            ("BASE+NAME_OR_DIR", "one of these with a LoRA adapter merged into it"),
             ("http://HOST/v1#MODEL", "any OpenAI-compatible server"),
             (
                 "verbalized:MODEL",
@@ -42,6 +43,10 @@ def list_models(
             ("fake:KIND", "echo, scripted, people, latency, faulty, table, tiny: models without weights"),
         ):
             console.print(f"{name:<22} {what}", markup=False)
+        from multitudes.models.local.adapter import named_adapters
+
+        for name in named_adapters():
+            console.print(f"{f'BASE+{name}':<22} an adapter on this machine", markup=False)
 
 
 @app.command()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from multitudes.measure.retention.refusal import LABELS, MEANING
 from multitudes.report.pressure_figures import number_cell
@@ -190,6 +191,14 @@ def _number_row(x: Number) -> Markup:
     )
 
 
+def _adapters(header: Mapping[str, Any]) -> str:
+    if not header.get("adapters"):
+        return ""
+    spec = header["spec"]
+    source = f"from {spec['adapters']}" if spec["adapters"] else "trained in the run by prompt distillation"
+    return f"{len({k.partition('/')[0] for k in header['adapters']})}, {source}"
+
+
 def how(found: PressureResult) -> Markup:
     """Model, engine, banks, and what scored what."""
     header = found.header
@@ -205,6 +214,7 @@ def how(found: PressureResult) -> Markup:
         ("batteries", header["batteries"]),
         ("run", header["spec_hash"][:16]),
         ("axis", f"{header['axis']['path']} ({header['axis']['method']})" if header["axis"] else "none"),
+        ("adapters of C2", _adapters(header)),
         ("by likelihood", ", ".join(header["by_likelihood"])),
         ("by classifier", ", ".join(header["by_classifier"])),
         ("by judge", judged),

@@ -8,7 +8,7 @@ from pathlib import Path
 from multitudes.core.loop import run_sync
 from multitudes.core.records import Population, Usage
 from multitudes.models.budget import Prices
-from multitudes.models.load import WRAPPERS
+from multitudes.models.load import WRAPPERS, split_adapter
 from multitudes.personas.generators import get_generator
 from multitudes.personas.questionnaires import load_questionnaire
 from multitudes.personas.sources import load_population
@@ -52,7 +52,7 @@ def describe(spec: StudySpec, *, base: Path, folder: Path) -> Iterator[str]:
     yield f"model calls: {cost.calls}, before redraws (each guard rejection costs one more)"
     yield f"tokens in: {cost.prompt_tokens:,}; {cost.new_prompt_tokens:,} new to an engine that reuses prefixes"
     yield f"tokens out: at most {cost.completion_tokens:,}"
-    if _inner(spec.models.simulator) == "smollm2":
+    if split_adapter(_inner(spec.models.simulator))[0] == "smollm2":
         seconds = cost.new_prompt_tokens / EMBEDDED_PREFILL_TPS + cost.completion_tokens / EMBEDDED_DECODE_TPS
         yield f"time: about {seconds:,.0f} s on two cores for the embedded model, without the gauges"
     else:

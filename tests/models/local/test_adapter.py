@@ -179,6 +179,16 @@ def test_a_named_adapter_is_found_in_the_cache(tmp_path, monkeypatch):
         load("fake:tiny+../adapters/midwive")
 
 
+def test_adapters_on_this_machine_are_listed(tmp_path, monkeypatch):
+    from typer.testing import CliRunner
+
+    from multitudes.cli.main import app
+
+    monkeypatch.setenv("MULTITUDES_CACHE", str(tmp_path))
+    carded(tmp_path / "adapters" / "midwife" / "epoch-1")
+    assert "BASE+midwife/epoch-1" in CliRunner().invoke(app, ["models", "list"]).output
+
+
 @pytest.mark.parametrize(
     ("name", "parts"),
     [

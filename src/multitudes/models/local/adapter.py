@@ -93,6 +93,12 @@ def adapters_root() -> Path:
     return cache_root() / "adapters"
 
 
+def named_adapters() -> list[str]:
+    """Names of the adapters on this machine, rungs of their ladders included."""
+    root = adapters_root()
+    return sorted(p.parent.relative_to(root).as_posix() for p in root.glob(f"**/{CONFIG}"))
+
+
 def find_adapter(named: str) -> Path:
     """The folder behind ``NAME_OR_DIR``: a folder with an adapter, or a name below ``adapters_root``.
 
@@ -111,7 +117,7 @@ def find_adapter(named: str) -> Path:
         raise ModelError(
             "not an adapter", where=str(folder), found=f"no {CONFIG}", expected=f"{CONFIG} and {WEIGHTS}"
         )
-    known = sorted(p.parent.relative_to(root).as_posix() for p in root.glob(f"**/{CONFIG}"))
+    known = named_adapters()
     raise ConfigError(
         "unknown adapter", where=repr(named), found="neither a folder nor a name",
         expected=f"a folder with {CONFIG}, or a name below {root}",
