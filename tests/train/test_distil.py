@@ -181,7 +181,7 @@ def test_the_same_recipe_is_not_trained_twice_and_another_is_not_written_over(fo
     assert made(folder, speaker=scripted(refuse)) == folder
     other = DistilConfig(answers=9, training=QUICK, sampling=Sampling(max_tokens=16))
     with pytest.raises(ConfigError, match="not empty"):
-        made(folder, speaker=says(), config=other)
+        made(folder, speaker=scripted(refuse), config=other)
 
 
 def test_the_same_recipe_gives_the_same_adapter(folder, tmp_path):
@@ -190,6 +190,34 @@ def test_the_same_recipe_gives_the_same_adapter(folder, tmp_path):
     assert all(torch.equal(t, theirs[n]) for n, t in ours.items())
     assert (again / CONFIG).read_bytes() == (folder / CONFIG).read_bytes()
     assert (again / CARD).read_bytes() == (folder / CARD).read_bytes()
+
+
+def test_what_is_trained_on_has_no_prompt_and_no_end_where_an_answer_was_cut(tmp_path, monkeypatch):
+    seen = []
+
+    def caught(base, rows, config, *, watch):
+        seen.extend((base.tokenizer.decode(r.input_ids), r.labels[-1]) for r in rows)
+        raise KeyboardInterrupt
+
+    class Cutting:
+        def __init__(self):
+            self.inner = says()
+
+        @property
+        def info(self):
+            return self.inner.info
+
+        async def reply(self, requests):
+            replies = await self.inner.reply(requests)
+            return [replace(r, finish="length" if i % 2 else "stop") for i, r in enumerate(replies)]
+
+    monkeypatch.setattr("multitudes.train.distil.sft", caught)
+    with pytest.raises(KeyboardInterrupt):
+        made(tmp_path / "a", speaker=Cutting())
+    assert len(seen) == 8
+    assert all(SAYS in text and "You are Ada." not in text for text, _ in seen)
+    assert [end for _, end in seen] == [1, IGNORED] * 4
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_recipe_is_everything_that_matters():
