@@ -16,7 +16,7 @@ from multitudes.models.fake import scripted
 from multitudes.models.load import load
 from multitudes.models.local.adapter import CARD
 from multitudes.report.pressure import write_pressure
-from multitudes.study.pressure.analyse import _Samples, _verdict, analyse, matching
+from multitudes.study.pressure.analyse import Samples, _verdict, analyse, matching
 from multitudes.study.pressure.calibrate import _ladders
 from multitudes.study.pressure.data import arm_of, open_pressure
 from multitudes.study.pressure.forecast import cost_of, describe, trained_tokens
@@ -231,7 +231,7 @@ def alike(tmp_path_factory):
 
 
 def test_what_is_kept_as_a_trained_persona_keeps_it_is_as_trained(alike):
-    samples = _Samples(alike.spec)
+    samples = Samples(alike.spec)
     keys = [("id", p, c) for p in alike.spec.scripts for c in ("C2", "C3", "C4")]
     arms = {(d, p, c): arm_of(alike, c, p, d) for d, p, c in keys}
     starts = dict.fromkeys(("C2", "C3", "C4"), True)
