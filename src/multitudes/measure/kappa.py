@@ -84,8 +84,8 @@ def kappa_over_clusters(
         level: Confidence level.
 
     Returns:
-        κ. No interval below ``MIN_CLUSTERS`` clusters. Where one judge used one rating only, κ is 0 whatever the
-        other said; the note says so.
+        κ. No interval below ``MIN_CLUSTERS`` clusters, and none where one judge used one rating only: κ is then 0
+        whatever the other said. The note says so.
 
     Raises:
         GaugeError: Other lengths, or ratings that are not whole.
@@ -107,11 +107,13 @@ def kappa_over_clusters(
              for which, x in (("first", a), ("second", b)) if (x == x[0]).all()]  # fmt: skip
     if g < MIN_CLUSTERS:
         return Kappa(value, None, None, len(a), g, unscored, "; ".join([*habit, few_clusters(g)]))
+    if habit:
+        return Kappa(value, None, None, len(a), g, unscored, "; ".join(habit))
     drawn = _kappa(resampled_sums(rows, seed=seed, draws=draws))
-    lost = float(np.isnan(drawn).mean())
-    notes = [*habit, *([f"no κ in {lost:.0%} of the draws, which are left out"] if lost else [])]
+    lost = int(np.isnan(drawn).sum())
+    note = f"{lost} of {draws} draws have no κ and are left out" if lost else ""
     low, high = percentile_limits(drawn, level, g)
-    return Kappa(value, float(low), float(high), len(a), g, unscored, "; ".join(notes))
+    return Kappa(value, float(low), float(high), len(a), g, unscored, note)
 
 
 def _pairs(first: ArrayLike, second: ArrayLike) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
