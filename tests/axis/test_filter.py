@@ -184,7 +184,7 @@ def judged(little, tmp_path_factory):
     folder = tmp_path_factory.mktemp("judged")
     first, second = Planted("first", FIRST), Planted("second", SECOND)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(build, "check_sign", lambda *_a, **_k: None)  # a random model has no Assistant
+        patch.setattr(placing, "check_sign", lambda *_a, **_k: None)  # a random model has no Assistant
         axis = asyncio.run(build.find_axis(tiny_model(), little, SIZE, folder, judge=first, second=second))
     return axis, folder, first, second
 
@@ -270,7 +270,7 @@ def test_answers_in_role_in_part_are_a_vector_of_their_own(judged, little):
 
 def test_nothing_is_asked_twice_of_a_judge_whatever_breaks_down(judged, little, tmp_path, monkeypatch):
     axis, _, *whole = judged
-    monkeypatch.setattr(build, "check_sign", lambda *_a, **_k: None)
+    monkeypatch.setattr(placing, "check_sign", lambda *_a, **_k: None)
     firsts, seconds, again = [], [], None
     for breaks in ((20, 0), (30, 0), (10**9, 20), (10**9, 50), (10**9, 10**9)):
         judges = [Planted(*who, breaks_after=k) for who, k in zip(PAIR, breaks, strict=True)]
@@ -423,7 +423,7 @@ def test_what_a_topic_filter_drops_is_counted_and_adds_up_to_what_is_kept_withou
 
 
 def test_an_axis_with_a_topic_filter_says_what_it_dropped_and_reads_none_of_it(little, tmp_path, monkeypatch):
-    monkeypatch.setattr(build, "check_sign", lambda *_a, **_k: None)
+    monkeypatch.setattr(placing, "check_sign", lambda *_a, **_k: None)
     judge = Planted("lenient", (0, 0, 0.06, 0.94))
     axis = asyncio.run(build.find_axis(tiny_model(), little, SIZE, tmp_path, judge=judge, topic=HashEncoder()))
     answers = list(read_answers(tmp_path))
