@@ -179,7 +179,10 @@ def test_turns_of_another_axis_are_not_mixed_in(done, folder, tiny_axis, tmp_pat
 def test_two_models_read_each_other_and_the_check_is_kept_with_the_readers_axis(tiny, tiny_axis, tmp_path):
     other = tiny_model(seed=1)
     other._info = replace(other.info, name="other")
-    theirs = replace(tiny_axis, axis=np.random.default_rng(0).normal(size=(2, 48)).astype(np.float32))
+    theirs = replace(
+        tiny_axis, axis=np.random.default_rng(0).normal(size=(2, 48)).astype(np.float32),
+        about={**tiny_axis.about, "weights_sha256": other.info.weights_sha256},
+    )  # fmt: skip
     from multitudes.models.base import Sampling
 
     setup = DriftSetup(scripts=1, turns=3, neutral=0, replicates=1, sampling=Sampling(temperature=1, max_tokens=10))
