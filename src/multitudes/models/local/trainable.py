@@ -82,11 +82,13 @@ def _opened(folder: str | Path, name: str, licence: str | None) -> Trainable:
     except ImportError as error:
         raise MissingExtra("local", f"training {name!r}") from error
     from multitudes.models.local.open import DEFAULT_CONTEXT_TOKENS, end_ids, weights_hash
+    from multitudes.models.local.quiet import no_bars
 
     path = str(folder)
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
-        module = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, trust_remote_code=False)
+        with no_bars():
+            module = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise ModelError(
             "no model could be loaded", where=path, found=str(error).strip().splitlines()[0][:300],
