@@ -61,6 +61,7 @@ def run(tmp_path_factory):
 def test_runs_without_c2_have_the_hash_they_had():
     assert make_spec("small").hash.startswith("a14f7400fd4a5baa")
     assert make_spec("full", conditions=("C1", "C4")).hash.startswith("f41a2bff4ed92089")
+    assert make_spec("full").hash.startswith("a674484971f31c8e")  # training is asked for by name
     plain = make_spec("small")
     assert make_spec("small", answers=60, epochs=2, c2_rungs=("final",)).hash == plain.hash
     trained = make_spec("small", conditions=("C2",))

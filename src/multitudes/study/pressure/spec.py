@@ -20,6 +20,7 @@ Disposition = Literal["id", "fact", "trait", "beh", "style", "ref"]
 SELF_REPORTS = ("id", "fact", "trait")
 BEHAVIOURS = ("beh", "style")
 CONDITIONS = ("C0", "C1", "C2", "C3", "C3p", "C4", "C5", "C6", "C6w", "C6r", "C7a", "C7b")
+UNTRAINED = tuple(c for c in CONDITIONS if c != "C2")  # C2 trains an adapter per persona, so it is asked for by name
 NEED_AXIS = ("C5", "C6", "C6w", "C6r", "C7a", "C7b")
 LABELS = {
     "C0": "no persona", "C1": "trained default", "C2": "trained persona", "C3": "system prompt",
@@ -269,7 +270,7 @@ class PressureSpec(Frozen):
 
 
 FULL: dict[str, Any] = {
-    "personas": 12, "prompts": 40, "crossed": True, "seeds": 3, "conditions": CONDITIONS,
+    "personas": 12, "prompts": 40, "crossed": True, "seeds": 3, "conditions": UNTRAINED,
     "pressures": ("P1", "P2", "P4", "P5", "P6", "P7", "P0a"), "turns": 8, "recovery": 4, "max_tokens": 200,
     "dispositions": ("id", "fact", "trait", "beh", "style"), "items": 6, "wordings": 3, "every": 1,
     "c3_rungs": ("line", "paragraph", "card", "card and rule"), "c4_rungs": (1, 2, 4, 8),
