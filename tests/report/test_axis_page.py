@@ -337,6 +337,8 @@ def test_a_calibration_is_drawn_with_who_the_roles_say_they_are() -> None:
         above = {"who_range": {"value": 0.05, "low": low, "high": high, "n": 12, "note": ""}}
         told = axis_page(made_up_axis(calibration=calibration() | above))
         assert "D stands +0.05" in told
+    above = {"who_range": {"value": 0.25, "low": 0.1, "high": 0.3, "n": 12, "note": ""}}
+    assert "decides nothing" not in axis_page(made_up_axis(calibration=calibration() | above))
     without = axis_page(made_up_axis(calibration=calibration(who=False)))
     assert "Who does the role say it is?" not in without
     assert "How far are replies held?" in without
