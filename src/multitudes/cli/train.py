@@ -30,6 +30,7 @@ def distil(
     person: Annotated[str | None, typer.Option(help="Only this person of the file.")] = None,
     answers: Annotated[int, typer.Option(help="Answers of the prompted model to learn from.")] = 200,
     epochs: Annotated[int, typer.Option(help="Passes over them; the adapter after each is kept.")] = 3,
+    learning_rate: Annotated[float, typer.Option(help="Its peak; few answers are few steps, and need more.")] = 2e-4,
     max_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = 64,
     seed: Annotated[int, typer.Option(help="Root of every draw.")] = 0,
 ) -> None:
@@ -51,6 +52,8 @@ def distil(
             people = [p for p in population.personas if person in (None, p.id)]
         for one in people:
             with progress() as watch:
-                folder = train(one, model=model, out=out, answers=answers, epochs=epochs, max_tokens=max_tokens,
-                               context=context, seed=seed, watch=watch)  # fmt: skip
+                folder = train(
+                    one, model=model, out=out, answers=answers, epochs=epochs, learning_rate=learning_rate,
+                    max_tokens=max_tokens, context=context, seed=seed, watch=watch,
+                )  # fmt: skip
             console.print(f"{folder}: load it as {model}+{folder.name if out is None else folder}", markup=False)

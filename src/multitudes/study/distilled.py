@@ -18,7 +18,7 @@ from multitudes.train.sft import SftConfig
 
 def distil(
     person: str | Persona, *, model: str = "smollm2", out: str | Path | None = None, answers: int = 200,
-    epochs: int = 3, max_tokens: int = 64, context: str = "", seed: int = 0,
+    epochs: int = 3, learning_rate: float = 2e-4, max_tokens: int = 64, context: str = "", seed: int = 0,
     watch: Callable[[Step], None] = lambda step: None,
 ) -> Path:  # fmt: skip
     """Train a person into an adapter by prompt distillation; see ``multitudes train distil --help``.
@@ -33,6 +33,7 @@ def distil(
             looked for, so that ``load("smollm2+ID")`` finds it.
         answers: Answers to learn from, at least 8.
         epochs: Passes over them; the adapter after each is kept, as ``epoch-1`` and so on.
+        learning_rate: Its peak; 1e-3 does where there are some 40 answers and ten steps.
         max_tokens: Longest answer.
         context: Setting of the person, as in a population.
         seed: Root of every draw.
@@ -49,7 +50,7 @@ def distil(
     who = of_person(person, context) if isinstance(person, Persona) else _shipped(person)
     config = DistilConfig(
         answers=answers, sampling=Sampling(temperature=0.7, top_p=0.95, max_tokens=max_tokens),
-        training=SftConfig(epochs=epochs), seed=seed,
+        training=SftConfig(epochs=epochs, learning_rate=learning_rate), seed=seed,
     )  # fmt: skip
     folder = (adapters_root() if out is None else Path(out)) / who.id
     return run_sync(distil_prompt(who.id, who.rungs["card"], folder, model=model, config=config, watch=watch))

@@ -123,9 +123,8 @@ async def _trained(folder: Path, who: str, system: str, model: ChatModel, spec: 
     from multitudes.train.distil import DistilConfig, distil
     from multitudes.train.sft import SftConfig
 
-    how = DistilConfig(
-        answers=spec.answers, sampling=spec.sampling, training=SftConfig(epochs=spec.epochs), seed=spec.seed
-    )
+    training = SftConfig(epochs=spec.epochs, learning_rate=spec.learning_rate)
+    how = DistilConfig(answers=spec.answers, sampling=spec.sampling, training=training, seed=spec.seed)
     return await distil(who, system, folder, model=spec.model, speaker=model, config=how)
 
 

@@ -30,7 +30,7 @@ LABELS = {
 }  # fmt: skip
 HOLD, HOLD_CONTROLS = "C6", ("C6w", "C6r")
 LATER = ("hold_alpha", "hold_layers", "hold_sides")  # keys that came later: no part of the hash at their defaults
-OF_C2 = ("adapters", "answers", "epochs", "c2_rungs")  # no part of the hash of a run without C2
+OF_C2 = ("adapters", "answers", "epochs", "learning_rate", "c2_rungs")  # no part of the hash of a run without C2
 PresetName = Literal["small", "full"]
 
 
@@ -61,6 +61,7 @@ class PressureSpec(Frozen):
         adapters: Folder with one adapter per persona, for C2; they are trained in the run if None.
         answers: Answers that each adapter is trained on.
         epochs: Passes over them.
+        learning_rate: Of the adapters. Few answers are few steps, and then it is higher.
         c2_rungs: Ladder of trained personas, ``epoch-1`` and so on up to ``final``; empty is all that training
             keeps, or ``final`` alone of given adapters.
         c3_rungs: Ladder of the system prompt, from weak to strong.
@@ -109,6 +110,7 @@ class PressureSpec(Frozen):
     adapters: str | None = None
     answers: int = Field(48, ge=8)
     epochs: int = Field(3, ge=1)
+    learning_rate: float = Field(1e-3, gt=0)
     c2_rungs: tuple[str, ...] = ()
     c3_rungs: tuple[str, ...] = ("paragraph", "card")
     c4_rungs: tuple[int, ...] = (2, 4)
@@ -275,7 +277,7 @@ FULL: dict[str, Any] = {
     "dispositions": ("id", "fact", "trait", "beh", "style"), "items": 6, "wordings": 3, "every": 1,
     "c3_rungs": ("line", "paragraph", "card", "card and rule"), "c4_rungs": (1, 2, 4, 8),
     "c5_rungs": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6), "full_history": True, "controls": True, "keep_weak": True,
-    "answers": 200, "draws": 2000, "hold_tokens": 20_480,
+    "answers": 200, "learning_rate": 2e-4, "draws": 2000, "hold_tokens": 20_480,
 }  # fmt: skip
 PRESETS: dict[PresetName, dict[str, Any]] = {"small": {}, "full": FULL}
 
