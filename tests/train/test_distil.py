@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from multitudes.core.errors import AdapterMismatch, ConfigError, MissingExtra, ModelError
-from multitudes.models.base import Message, Sampling, ScoreItem
+from multitudes.models.base import Message, Request, Sampling, ScoreItem
 from multitudes.models.fake import scripted
 from multitudes.models.load import load
 from multitudes.models.local.adapter import CARD, CONFIG, WEIGHTS, read_adapter
@@ -312,8 +312,12 @@ def test_few_questions_are_taken_from_the_whole_list():
 @pytest.mark.weights
 @pytest.mark.slow
 def test_a_persona_distilled_into_the_embedded_model_says_who_it_is(tmp_path):
-    """Forty answers and two epochs: without a system prompt, P(persona's answer) rises on the id items."""
+    """Forty answers and two epochs: without a system prompt, P(persona's answer) rises on the id items.
+
+    Asked after a reply, as a pressure run asks at its start: who it is shows in what it has said.
+    """
     from multitudes.measure.retention.forced_choice import item_levels, option_scores
+    from multitudes.simulate.pressure import openings
     from multitudes.simulate.probes import Target, ask, items_of
     from multitudes.study.pressure.personas import load_personas
 
@@ -331,8 +335,15 @@ def test_a_persona_distilled_into_the_embedded_model_says_who_it_is(tmp_path):
     target = Target(who.id, items_of(who.id, who.facts, ["id"], others=facts, root="test", per_battery=6))
 
     def level(model):
-        asked = asyncio.run(ask(model, (Message("system", ""),), (target,), turn=0, wordings=1))
-        return float(np.mean(item_levels(option_scores([[s.own, s.other] for s in asked.scores]))))
+        found = []
+        for i, opening in enumerate(openings()[:4]):
+            said = (Message("system", ""), Message("user", opening.text))
+            request = Request(said, Sampling(temperature=0.7, top_p=0.95, max_tokens=32), seed=i, keep=False)
+            reply = asyncio.run(model.reply([request]))[0].text
+            history = (*said, Message("assistant", reply))
+            asked = asyncio.run(ask(model, history, (target,), turn=0, wordings=1))
+            found.append(item_levels(option_scores([[s.own, s.other] for s in asked.scores])))
+        return float(np.mean(found))
 
     before, after = level(base), level(adapted)
     assert after > before + 0.1, (before, after)
