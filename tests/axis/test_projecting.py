@@ -89,7 +89,7 @@ def test_the_side_decides_whose_turns_are_read_and_runs_of_one_speaker_are_one(t
     assert found.turns == (1, 3)
     assert found.n_tokens[1] > both["assistant"].n_tokens[1]
     strict = tiny_model("gemma", template=TURNS)
-    axis = tiny_axis  # of the same shape and without a weights hash: enough for the bookkeeping
+    axis = replace(tiny_axis, about={})  # of the same shape and without a weights hash: enough for the bookkeeping
     assert run(read_conversation(strict, axis, runs, author="A", system="be brief")).turns == (1, 3)
 
 
