@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import mmap
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from multitudes.models.base import Message, Request, Sampling, ScoreItem  # noqa: E402
-from multitudes.models.local import batch, reading  # noqa: E402
+from multitudes.models.local import batch, heap, reading, runner  # noqa: E402
 from multitudes.models.local.open import open_local  # noqa: E402
 from multitudes.models.local.tiny import byte_tokenizer, tiny_model, tiny_module  # noqa: E402
 
@@ -112,6 +113,41 @@ def test_a_side_branch_holds_no_second_copy_while_it_is_written(monkeypatch, kee
     asyncio.run(model.reply([Request(t[:2], Sampling(temperature=0, max_tokens=4), keep=keep) for t in TALKS]))
     assert held
     assert set(held) == {keep}
+
+
+def test_after_a_large_pass_and_no_other_freed_memory_is_given_back(monkeypatch):
+    given = []
+    monkeypatch.setattr(runner, "give_back", lambda: given.append(1))
+    model = tiny_model()
+    asyncio.run(model.read_turns(TALKS, [0]))
+    assert given == []
+    monkeypatch.setattr(runner, "LARGE_PASS", 100)
+    asyncio.run(model.read_turns(TALKS, [0]))
+    assert given == [1]
+    asyncio.run(model.reply([Request(TALKS[0][:2], Sampling(temperature=0, max_tokens=9))]))
+    assert given == [1]  # a step of decoding is not large
+
+
+def test_what_a_thread_has_freed_goes_back_to_the_system():
+    """Every other one of 400 blocks of 100 kB is freed: holes that no heap can shrink over."""
+    if not Path("/proc/self/statm").is_file() or heap._trimmer().__name__ == "<lambda>":
+        pytest.skip("needs Linux and glibc")
+
+    def resident():
+        return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
+
+    blocks = [bytearray(b"x" * 100_000) for _ in range(400)]
+    del blocks[::2]
+    before = resident()
+    heap.give_back()
+    assert before - resident() > 10_000_000
+
+
+def test_without_such_a_library_nothing_happens(monkeypatch):
+    monkeypatch.setattr(heap.ctypes, "CDLL", lambda _name: object())
+    heap._trimmer.cache_clear()
+    heap.give_back()
+    heap._trimmer.cache_clear()
 
 
 def test_a_packed_model_lets_go_of_its_file(tmp_path):

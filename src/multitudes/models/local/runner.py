@@ -14,10 +14,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from multitudes.core.errors import UnsupportedModel
+from multitudes.models.local.heap import give_back
 
 # Model types whose layers take the mask, positions and cache that are built here; each one is tested.
 SINGLE_MASK = frozenset({"llama", "mistral", "gemma", "gpt_neox", "olmo2"})
 MASK_BY_LAYER = frozenset({"qwen2", "qwen3", "gemma2", "gemma3_text", "smollm3"})
+LARGE_PASS = 1024  # tokens in one pass after which freed memory is given back; it takes seconds on a CPU
 HOLE = -1  # position of a slot that holds nothing
 
 
@@ -153,6 +155,8 @@ class Runner:
                 input_ids=ids, position_ids=positions.clamp(min=0), attention_mask=mask, cache=cache, use_cache=True
             )
         hidden: torch.Tensor = out.last_hidden_state
+        if ids.numel() >= LARGE_PASS and self.device.type == "cpu":
+            give_back()
         return hidden
 
     def _additive(self, seen: torch.Tensor) -> torch.Tensor:
