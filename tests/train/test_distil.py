@@ -262,6 +262,13 @@ def test_an_empty_prompt_and_too_few_answers_are_refused(tmp_path):
         DistilConfig(answers=7)
 
 
+def test_a_broken_card_in_the_folder_is_named(tmp_path):
+    (tmp_path / CARD).write_text('{"schema_version": 1, "na', encoding="utf-8")
+    with pytest.raises(ModelError, match="card cannot be read"):
+        asyncio.run(distil("midwife", "You are a midwife.", tmp_path, model="fake:tiny"))
+    assert [p.name for p in tmp_path.iterdir()] == [CARD]
+
+
 def test_a_folder_with_anything_in_it_is_left_alone(tmp_path):
     refuse_other(tmp_path)
     refuse_other(tmp_path / "new")

@@ -87,12 +87,6 @@ def refuse_other(folder: Path) -> None:
                           hint="give another one with --out")  # fmt: skip
 
 
-def read_card(folder: Path) -> Card | None:
-    """The card of a folder; None where there is no adapter with one."""
-    path = folder / CARD
-    return Card.model_validate_json(path.read_text(encoding="utf-8")) if path.is_file() else None
-
-
 def _write(
     adapter: Adapter, folder: Path, *, base: Trainable, name: str, what: str, data: Mapping[str, Any]
 ) -> None:  # fmt: skip

@@ -22,8 +22,9 @@ from multitudes.core.errors import ConfigError, ModelError
 from multitudes.core.seeds import derive_seed
 from multitudes.measure.retention.coherence import why_incoherent
 from multitudes.models.base import ChatModel, Message, Request, Sampling
+from multitudes.models.local.adapter import adapter_card
 from multitudes.models.local.trainable import open_trainable
-from multitudes.train.adapter import read_card, refuse_other, save_adapter
+from multitudes.train.adapter import refuse_other, save_adapter
 from multitudes.train.rows import row_of
 from multitudes.train.sft import SftConfig, require_trainer, sft
 
@@ -108,7 +109,7 @@ async def distil(
     if not system.strip():
         raise ConfigError("there is no prompt to distil", where=who)
     require_trainer()
-    known = read_card(folder)
+    known = adapter_card(folder)
     made = None if known is None else known.data.get("recipe")
     if speaker is not None and made == recipe_of(who, system, speaker.info.weights_sha256 or model, how):
         return folder

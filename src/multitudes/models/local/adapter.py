@@ -148,7 +148,7 @@ def read_adapter(folder: Path) -> LoraFile:
         raise ModelError("the adapter's weights are cut off or no safetensors", where=str(path),
                          found=str(error)[:200], hint="fetch or train the adapter again") from error  # fmt: skip
     digest = hashlib.sha256(data).hexdigest()
-    card = _card(folder)
+    card = adapter_card(folder)
     if card is not None and card.adapter_sha256 != digest:
         raise AdapterMismatch("the weights are not those of the card", where=str(path), found=digest[:16],
                               expected=card.adapter_sha256[:16], hint="fetch or train the adapter again")  # fmt: skip
@@ -263,7 +263,12 @@ def _config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _card(folder: Path) -> Card | None:
+def adapter_card(folder: Path) -> Card | None:
+    """What an adapter says of itself; None without a card.
+
+    Raises:
+        ModelError: A card that cannot be read.
+    """
     path = folder / CARD
     if not path.is_file():
         return None
